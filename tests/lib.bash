@@ -1,0 +1,226 @@
+# What the tests of every stage are written with. See CONTRIBUTING.md for the
+# list of calls and the rules. Every failure prints labelled lines (did:,
+# expected:, actual:, repeat:, cause:, log:) that scripts/report.awk picks up.
+#
+#   BIN      folder with the program under test, sanitizer build, and its sources
+#   PLAIN    the same without sanitizers
+#   TOOLS    the compiled programs of tests/tools
+#   TIMEOUT_FACTOR   multiplies every deadline (slow machine, valgrind, ...)
+
+bats_require_minimum_version 1.5.0
+
+ROOT=$(cd "$BATS_TEST_DIRNAME" && until [ -e Makefile ] && [ -d tests ]; do
+  cd ..; done && pwd)
+STAGE=$(basename "$BATS_TEST_FILENAME" .bats)
+: "${BIN:=$ROOT/labs/$STAGE}" "${PLAIN:=$BIN}" "${TOOLS:=$ROOT/build/tools}"
+: "${TIMEOUT_FACTOR:=1}"
+export TIMEOUT_FACTOR
+
+# The fault shim is preloaded before ASan's runtime, which ASan would refuse.
+export ASAN_OPTIONS=verify_asan_link_order=0:detect_stack_use_after_return=1
+export UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS=halt_on_error=0
+
+setup() {
+  declare -gA _pipe=() _supervisor=()
+  PORT='' PID='' LOG='' END='' LEFT='' OUT='' ERR='' STATUS='' _cause='' _started=()
+}
+
+# A test that failed shows what its servers said; every test ends its servers.
+teardown() {
+  local pid
+  if [ -z "${BATS_TEST_COMPLETED:-}" ]; then
+    [ -z "$_cause" ] || printf 'cause:    %s\n' "$_cause"
+    for pid in "${!_pipe[@]}"; do
+      stop_server "$pid"
+      show_log
+    done
+  fi
+  for pid in "${!_pipe[@]}"; do stop_server "$pid"; done
+  exec {_stdin}<&- 2>/dev/null || :
+}
+
+likely() { _cause=$*; }
+
+# --- servers ---------------------------------------------------------------
+
+# start_server PROGRAM [ARGS]: run $BIN/PROGRAM -p 0 ARGS and wait until it is
+# ready. Sets PORT, PID and LOG. `-p` given in ARGS overrides the free port.
+# Environment: FAULTS (rules for the fault shim), LIMITS (options of supervise).
+start_server() {
+  local program=$1 line word preload=()
+  shift
+  LOG=$BATS_TEST_TMPDIR/server.${#_started[@]}.log
+  _started+=("$program -p ${PORT_HINT:-4000}$(quoted "$@")")
+  if [ -n "${FAULTS:-}" ]; then
+    preload=(env LD_PRELOAD="$TOOLS/faults.so" FAULTS="$FAULTS"
+             FAULTS_LOG="$BATS_TEST_TMPDIR/faults.log")
+  fi
+  [ -x "$BIN/$program" ] || {
+    fail "start $program" "the program $program in $BIN" "no such program"; return 1; }
+  # Descriptors 3 and 4 belong to bats: a server that held them would hang it.
+  # shellcheck disable=SC2086  # LIMITS is a list of options
+  exec {_fd}< <(exec "$TOOLS/supervise" -r 10 -o "$LOG" ${LIMITS:-} -- \
+    "${preload[@]}" "$BIN/$program" -p 0 "$@" 3>&- 4>&-)
+  read -r -t "$(scaled 40)" -u "$_fd" line || line='fail supervise did not answer'
+  read -r word PORT PID _watch <<<"$line"
+  if [ "$word" != ready ]; then
+    exec {_fd}<&-
+    fail "$(start_command)" 'one line "listening on ADDR:PORT" on stdout' \
+      "${line#fail }"
+    show_log
+    return 1
+  fi
+  _pipe[$PID]=$_fd
+  _supervisor[$PID]=$_watch
+}
+
+# stop_server [PID]: SIGTERM, wait for the end. Sets END ("exit 0", "signal 9",
+# "forced": it ignored SIGTERM) and LEFT (processes that it left behind).
+stop_server() {
+  local pid=${1:-$PID} line
+  [ -n "${_pipe[$pid]:-}" ] || return 0
+  kill -TERM "${_supervisor[$pid]}" 2>/dev/null
+  read -r -t "$(scaled 40)" -u "${_pipe[$pid]}" line || line='end vanished left=0'
+  exec {_fd}<&"${_pipe[$pid]}"-
+  exec {_fd}<&-
+  unset "_pipe[$pid]"
+  END=${line#end } LEFT=${line##*left=}
+  END=${END%% left=*} LEFT=${LEFT%% *}
+}
+
+# run_program PROGRAM [ARGS]: run to the end. Sets STATUS, OUT and ERR.
+run_program() {
+  local program=$1
+  shift
+  STATUS=0
+  _started+=("$program$(quoted "$@")")
+  timeout -k 2 "$(scaled 10)" "$BIN/$program" "$@" \
+    >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" </dev/null 3>&- 4>&- \
+    || STATUS=$?
+  OUT=$(tr -d '\0' <"$BATS_TEST_TMPDIR/out") ERR=$(tr -d '\0' <"$BATS_TEST_TMPDIR/err")
+}
+
+# --- the client ------------------------------------------------------------
+
+# tcp STEPS...: play a scenario against PORT. Sets OUT to what it printed.
+# `build/tools/tcp -h` lists the steps.
+tcp() {
+  local status=0
+  timeout -k 2 "$(scaled 55)" "$TOOLS/tcp" "$PORT" "$@" \
+    >"$BATS_TEST_TMPDIR/tcp" 2>&1 3>&- 4>&- || status=$?
+  OUT=$(tr -d '\0' <"$BATS_TEST_TMPDIR/tcp")
+  [ "$status" -ne 0 ] || return 0
+  printf '%s\n' "$OUT"
+  [ "$status" -ne 124 ] || printf 'actual:   the whole scenario hung\n'
+  printf 'repeat:   %s\n' "$(start_command)"
+  printf '          build/tools/tcp 4000%s\n' "$(quoted "$@" | sed "s/ $PID\b/ PID/g")"
+  return 1
+}
+
+# --- verdicts --------------------------------------------------------------
+
+fail() { # WHAT EXPECTED ACTUAL
+  printf 'did:      %s\nexpected: %s\nactual:   %s\n' "$1" "$2" "$3" | indent_rest
+  [ ${#_started[@]} -eq 0 ] || printf 'repeat:   %s\n' "$(start_command)"
+  return 1
+}
+
+expect() { # WHAT EXPECTED ACTUAL
+  [ "$2" = "$3" ] || fail "$1" "$(escaped "$2")" "$(escaped "$3")"
+}
+
+expect_match() { # WHAT REGEX ACTUAL
+  [[ $3 =~ $2 ]] || fail "$1" "something that matches /$2/" "$(escaped "$3")"
+}
+
+# await WHAT COMMAND...: poll until COMMAND succeeds; fail after 5 s.
+await() {
+  local what=$1 end=$((SECONDS + 5 * TIMEOUT_FACTOR + 1))
+  shift
+  until "$@"; do
+    [ "$SECONDS" -lt "$end" ] || {
+      fail "wait until $what" "$what" "not so after $((5 * TIMEOUT_FACTOR)) s"
+      return 1
+    }
+    sleep 0.02
+  done
+}
+
+# --- what /proc shows ------------------------------------------------------
+
+threads() { local t=("/proc/$1/task/"*); echo ${#t[@]}; }
+children() { cat "/proc/$1/task/"*/children 2>/dev/null | tr -s ' \n' '  '; }
+fds() { local f=("/proc/$1/fd/"*); echo ${#f[@]}; }
+fd_flags() { awk '$1 == "flags:" { print $2 }' "/proc/$1/fdinfo/$2"; }
+fd_kinds() { # "3 socket:[123]" a line
+  local f
+  for f in "/proc/$1/fd/"*; do echo "${f##*/} $(readlink "$f")"; done
+}
+epoll_interest() { # "5 80000019" a line: descriptor and events in hex
+  awk '$1 == "tfd:" { print $2, $4 }' "/proc/$1/fdinfo/"* 2>/dev/null
+}
+cpu_ns() { # nanoseconds on a CPU, all threads
+  awk '{ s += $1 } END { printf "%.0f\n", s }' "/proc/$1/task/"*/schedstat
+}
+cpu_ticks() { # user + system time in clock ticks
+  sed 's/.*) //' "/proc/$1/stat" | awk '{ print $12 + $13 }'
+}
+switches() { # how often its threads went to sleep or were put aside
+  awk '/ctxt_switches/ { s += $2 } END { print s }' "/proc/$1/task/"*/status
+}
+
+# expect_idle PID [WHEN]: it sleeps in the kernel: no CPU time, hardly a wake-up.
+# A sleeper shows that in the first quarter of a second; a spinner in none of eight.
+expect_idle() {
+  local try ns0 sw0 ns=0 sw=0
+  for try in 1 2 3 4 5 6 7 8; do
+    ns0=$(cpu_ns "$1") sw0=$(switches "$1")
+    sleep 0.25
+    ns=$(($(cpu_ns "$1") - ns0)) sw=$(($(switches "$1") - sw0))
+    [ "$ns" -gt 2000000 ] || [ "$sw" -gt 25 ] || return 0
+  done
+  fail "look at the CPU time of process $1${2:+, $2}" \
+    'no CPU time while there is nothing to do' \
+    "$((ns / 1000)) us on the CPU and $sw wake-ups in a quarter of a second"
+}
+
+# --- small things ----------------------------------------------------------
+
+scaled() { echo $(($1 * TIMEOUT_FACTOR)); }
+
+escaped() { # bytes as a C string, one line
+  printf '"%s"' "$(printf '%s' "$1" | od -An -v -c | tr -d '\n' |
+    awk '{ for (i = 1; i <= length($0); i += 4) { c = substr($0, i + 1, 3)
+           sub(/^ +/, "", c); if (c == "") c = " "
+           if (c ~ /^[0-7][0-7][0-7]$/) c = "\\" c
+           printf "%s", c == "\"" ? "\\\"" : c } }')"
+}
+
+quoted() { # words as one would type them
+  local word
+  for word; do
+    case $word in
+      *[!A-Za-z0-9_./:=,@%+-]*|'') printf " '%s'" "${word//\'/\'\\\'\'}" ;;
+      *) printf ' %s' "$word" ;;
+    esac
+  done
+}
+
+indent_rest() { # continuation lines of a value stand under its first line
+  awk 'NR > 1 && !/^(did|expected|actual): / { printf "          " } { print }'
+}
+
+start_command() {
+  printf '%s%slabs/%s/%s' "${LIMITS:+(limits $LIMITS) }" \
+    "${FAULTS:+LD_PRELOAD=build/tools/faults.so FAULTS='$FAULTS' }" \
+    "$STAGE" "${_started[${#_started[@]} - 1]:-}"
+}
+
+# The last lines that the server printed, marked so that they can be taken for
+# nothing else, and how it ended.
+show_log() {
+  [ -s "$LOG" ] || [ -n "$END" ] || return 0
+  printf 'log:      %s\n' "the server's output${END:+; it ended with: $END}"
+  tail -n 25 "$LOG" | cut -c1-300 | LC_ALL=C tr -c '\n\t -~' '?' | sed 's/^/  | /'
+}
