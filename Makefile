@@ -1,0 +1,83 @@
+# The commands of the lab. `make` alone lists them; every one is a few lines of
+# make around one script in scripts/.
+
+STAGES := $(notdir $(wildcard labs/[0-9]*))
+STAGE  ?=
+WANTED := $(if $(STAGE),$(filter $(STAGE) $(STAGE)-%,$(STAGES)),$(STAGES))
+$(if $(WANTED),,$(error no stage "$(STAGE)"; there are: $(STAGES)))
+
+LAB   ?= labs
+BUILD ?= asan
+JOBS  ?= $(shell nproc)
+PORT  ?= 8080
+
+.PHONY: help run check test mutants starters hint diff tools clean
+help:
+	@echo 'An event-loop web server, built one stage at a time. Stages here:'
+	@echo '  $(STAGES)' | fold -s -w 78
+	@echo
+	@echo '  make run               build the final server and serve www/ (PORT=8080)'
+	@echo '  make check STAGE=01    grade your labs/01-...; ALL=1 shows every failure,'
+	@echo '                         OWN=1 uses your earlier modules, BUILD=plain|asan|tsan'
+	@echo '  make check             grade every stage'
+	@echo '  make hint STAGE=01     the next hint (TODO=3 for a certain one)'
+	@echo '  make diff A=01 B=02    what is new from one stage to the next'
+	@echo '  make test              prove the kit itself: starters, solutions, grader'
+	@echo '  make mutants STAGE=01  show that the tests catch wrong solutions'
+	@echo '  make starters          write labs/ from solutions/ (for authors)'
+	@echo
+	@echo 'Start with handouts/01-blocking-echo.md and labs/01-blocking-echo/echo.c.'
+
+run:
+	@$(MAKE) --no-print-directory -s -C solutions/14-web-server
+	@echo 'serving www/ at http://127.0.0.1:$(PORT)/   (Ctrl-C ends it)'
+	@solutions/14-web-server/webserver -p $(PORT) -d www
+
+check: tools
+	@failed=0; for stage in $(WANTED); do \
+	    scripts/check -s $(LAB) -b $(BUILD) $(if $(OWN),-w) $(if $(ALL),-a) \
+	        $$stage || failed=1; \
+	done; \
+	$(if $(word 2,$(WANTED)),scripts/summary build/check/*.json;) exit $$failed
+
+hint:
+	@scripts/hint $(firstword $(WANTED)) $(TODO)
+
+diff:
+	@git --no-pager diff --no-index --stat -p $(wildcard solutions/$(A)-*) \
+	    $(wildcard solutions/$(B)-*) || true
+
+# The kit's own tests. Each part writes build/test/PART.tap or .json.
+PARTS := $(patsubst tests/kit/%.bats,kit-%,$(wildcard tests/kit/*.bats)) \
+    $(foreach s,$(WANTED),asan-$(s) plain-$(s) starter-$(s) mutants-$(s))
+MUTANTS ?= quick
+
+test: tools
+	@rm -rf build/test && mkdir -p build/test
+	@scripts/starters -o build/test/labs
+	@$(MAKE) --no-print-directory -j $(JOBS) $(PARTS)
+	@scripts/summary build/test/*.tap build/test/*/*.json
+
+kit-%:
+	@scripts/bats --formatter tap tests/kit/$*.bats >build/test/$@.tap 2>&1; echo '  $@'
+asan-% plain-%:
+	@scripts/check -s solutions -b $(firstword $(subst -, ,$@)) \
+	    -o build/test/$(firstword $(subst -, ,$@)) $* >/dev/null; echo '  $@'
+starter-%:
+	@scripts/starter-fails $* >build/test/$@.tap 2>&1; echo '  $@'
+mutants-%:
+	@scripts/mutants -m $(MUTANTS) -o build/test $* >build/test/$@.tap 2>&1; echo '  $@'
+
+mutants: tools
+	@for stage in $(WANTED); do scripts/mutants -m full -o build/test $$stage; done \
+	    | tee build/mutants.tap; scripts/summary build/mutants.tap
+
+starters:
+	@scripts/starters
+
+tools:
+	@$(MAKE) --no-print-directory -s -C tests/tools
+
+clean:
+	rm -rf build
+	@for stage in labs/* solutions/*; do $(MAKE) -s -C $$stage clean; done
