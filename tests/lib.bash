@@ -37,7 +37,6 @@ teardown() {
     done
   fi
   for pid in "${!_pipe[@]}"; do stop_server "$pid"; done
-  exec {_stdin}<&- 2>/dev/null || :
 }
 
 likely() { _cause=$*; }
