@@ -53,9 +53,9 @@ number(const char *text)
 {
     char *end;
     double value = strtod(text, &end);
-    if (end != text && *end == '\0' && value >= 0 && value <= 1e9)
+    if (end != text && *end == '\0' && value >= 0 && value <= 1e10)
         return value;
-    fprintf(stderr, "supervise: not a number from 0 to 1e9: %s\n", text);
+    fprintf(stderr, "supervise: not a number from 0 to 1e10: %s\n", text);
     exit(2);
 }
 
