@@ -27,8 +27,9 @@ setup() {
 }
 
 # A test that failed shows what its servers said; every test ends its servers.
+# A test whose fault was never injected has proven nothing, and fails as well.
 teardown() {
-  local pid
+  local pid faults=$BATS_TEST_TMPDIR/faults.log
   if [ -z "${BATS_TEST_COMPLETED:-}" ]; then
     [ -z "$_cause" ] || printf 'cause:    %s\n' "$_cause"
     for pid in "${!_pipe[@]}"; do
@@ -37,6 +38,10 @@ teardown() {
     done
   fi
   for pid in "${!_pipe[@]}"; do stop_server "$pid"; done
+  if [ -n "${BATS_TEST_COMPLETED:-}" ] && [ -e "$faults" ] && [ ! -s "$faults" ]; then
+    fail "put a fault into a system call of the server" "the call is made" \
+      "no such call came (the server uses another one, or none)"
+  fi
 }
 
 likely() { _cause=$*; }
@@ -52,6 +57,8 @@ start_server() {
   LOG=$BATS_TEST_TMPDIR/server.${#_started[@]}.log
   _started+=("$program -p ${PORT_HINT:-4000}$(quoted "$@")")
   if [ -n "${FAULTS:-}" ]; then
+    [ -e "$TOOLS/faults.so" ] || { echo "no $TOOLS/faults.so: run make tools"; return 1; }
+    : >>"$BATS_TEST_TMPDIR/faults.log"
     preload=(env LD_PRELOAD="$TOOLS/faults.so" FAULTS="$FAULTS"
              FAULTS_LOG="$BATS_TEST_TMPDIR/faults.log")
   fi
@@ -113,7 +120,8 @@ tcp() {
   printf '%s\n' "$OUT"
   [ "$status" -ne 124 ] || printf 'actual:   the whole scenario hung\n'
   printf 'repeat:   %s\n' "$(start_command)"
-  printf '          build/tools/tcp 4000%s\n' "$(quoted "$@" | sed "s/ $PID\b/ PID/g")"
+  printf '          build/tools/tcp 4000%s\n' "$(quoted "$@" |
+    sed -E "s/ $PID\b/ PID/g; s/^(.{300}[^ ]*).*/\1 ... (the test has it all)/")"
   return 1
 }
 
