@@ -51,8 +51,16 @@ function place(todo,    cmd, line) {
     return source "/" stage
 }
 
-function advice(id,    t) {
+# A stub that ended the program has said which TODO it stands for.
+function blamed(id,    t) {
     t = todo[id]
+    if (match(why[id], /TODO [0-9]+ is not done/))
+        t = substr(why[id], RSTART + 5, RLENGTH - 17) + 0
+    return t
+}
+
+function advice(id,    t) {
+    t = blamed(id)
     return sprintf("todo:     TODO %d, %s\nread:     handouts/%s.md, \"TODO %d\"\n" \
                    "hint:     make hint STAGE=%s TODO=%d",
                    t, place(t), stage, t, number, t)
@@ -72,7 +80,8 @@ function show(id, mark,    n, lines, i, message) {
     message = why[id] (error ? "" : advice(id))
     n = split(message, lines, "\n")
     for (i = 1; i <= n; i++)
-        print "               " lines[i]
+        if (!(lines[i] ~ /^cause: / && message ~ /TODO [0-9]+ is not done/))
+            print "               " lines[i]
 }
 
 function settle() { # the test of the last verdict line has said all it has to say
@@ -148,7 +157,7 @@ error {
 
 /^# / {
     line = substr($0, 3)
-    if (line ~ /^\(in test file|^ *in test file |^\(from function|^  .*(failed|'$)/)
+    if (line ~ /^(\(| )(in test file|from function) |^ *in test file |^  `.*' failed/)
         next # where in the bats file: of use to nobody who writes a server
     if (current != "")
         why[current] = why[current] line "\n"
