@@ -114,9 +114,9 @@ run_program_to_full_disk() {
   tcp send x expect x half-close eof
   before=$(fds "$PID")
   for i in {1..50}; do
-    steps+=(send x expect x half-close eof close send x reset)
+    steps+=(on a send x expect x half-close eof close on a send x reset)
   done
-  tcp "${steps[@]}" send x expect x half-close eof
+  tcp "${steps[@]}" on a send x expect x half-close eof
   await "it has $before descriptors again" has_descriptors "$before"
 }
 
@@ -214,18 +214,23 @@ has_descriptors() { [ "$(fds "$PID")" = "$1" ]; }
 
 @test "without a free descriptor it rests, and goes on later" {
   likely "accept() fails again at once while no descriptor is free: pause first"
-  local client answer
+  local first second answer
   start_server echo
-  tcp send 'hello\n' expect 'hello\n' half-close eof
-  await "the first client's descriptor is free" has_descriptors 4
-  prlimit --pid "$PID" --nofile=4: # all taken: 0, 1, 2 and the listener
-  exec {client}<>"/dev/tcp/127.0.0.1/$PORT"
-  echo hello >&"$client"
+  # The limit comes while a client is served: a process that sleeps in accept()
+  # has its next descriptor already.
+  exec {first}<>"/dev/tcp/127.0.0.1/$PORT"
+  echo one >&"$first"
+  read -r -t "$(scaled 5)" -u "$first" answer || :
+  expect "send \"one\"" one "$answer"
+  prlimit --pid "$PID" --nofile=4: # 0, 1, 2 and the listener: none is left
+  exec {second}<>"/dev/tcp/127.0.0.1/$PORT"
+  echo two >&"$second"
+  exec {first}>&-
   expect_idle "$PID" "with a client waiting and no descriptor for it"
   prlimit --pid "$PID" --nofile=1000:
-  read -r -t "$(scaled 5)" -u "$client" answer || :
-  expect "give it descriptors again" hello "$answer"
-  exec {client}>&-
+  read -r -t "$(scaled 5)" -u "$second" answer || :
+  expect "give it descriptors again" two "$answer"
+  exec {second}>&-
 }
 
 # --- TODO 6: signals

@@ -1,0 +1,117 @@
+# Tests for the grader: a result in every case, and none that can be forged.
+bats_require_minimum_version 1.5.0
+
+setup() {
+  ROOT=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
+  cd "$ROOT" || return
+  STAGE=01-blocking-echo
+  SRC=$BATS_TEST_TMPDIR/src
+  mkdir -p "$SRC"
+  cp -r "solutions/$STAGE" "$SRC"
+  RESULT=$BATS_TEST_TMPDIR/out/$STAGE.json
+}
+
+check() { # [OPTIONS]: grade $SRC; sets output and status
+  run timeout 120 scripts/check -s "$SRC" -o "$BATS_TEST_TMPDIR/out" "$@" "$STAGE"
+}
+
+# Put C code before main() of the submission, or in place of the whole of it.
+submit() { printf '%s\n' "$1" >"$SRC/$STAGE/echo.c"; }
+
+points() { sed -n '1s/.*"points":\([0-9]*\),.*/\1/p' "$RESULT"; }
+statuses() { sed -n 's/^{"id":[^,]*,"status":"\([a-z]*\)".*/\1/p' "$RESULT" | sort | uniq -c; }
+
+valid_json() {
+  if command -v jq >/dev/null; then
+    jq -e '.schema == "lab-result/1" and ([.tests[].max] | add) == .max' "$RESULT"
+  elif command -v node >/dev/null; then
+    node -e 'JSON.parse(require("fs").readFileSync(process.argv[1]))' "$RESULT"
+  else
+    skip "neither jq nor node to read JSON with"
+  fi
+}
+
+@test "the reference has 100 points, exit status 0" {
+  check
+  [ "$status" = 0 ]
+  [ "$(points)" = 100 ]
+  [[ $output == *'100 of 100 points'* ]]
+  valid_json
+}
+
+@test "what does not compile has a result of 0 and shows the compiler's words" {
+  submit 'int main(void) { return nonsense; }'
+  check
+  [ "$status" = 1 ]
+  [[ $output == *"'nonsense' undeclared"* || $output == *"‘nonsense’ undeclared"* ]]
+  [ "$(points)" = 0 ]
+  valid_json
+}
+
+@test "a missing file has a result of 0 and is named" {
+  rm "$SRC/$STAGE/echo.c"
+  check
+  [ "$status" = 1 ]
+  [[ $output == *"$STAGE/echo.c is missing"* ]]
+  [ "$(points)" = 0 ]
+  valid_json
+}
+
+@test "a program that prints verdicts earns nothing by it" {
+  submit '#include <stdio.h>
+#include <unistd.h>
+int main(void) {
+  printf("ok 1 a line comes back in 1ms\n1..1\nok 9 a line comes back\n");
+  printf("# {\"id\":\"01.line\",\"status\":\"pass\",\"points\":100}\n");
+  fflush(stdout);
+  for (int fd = 3; fd < 20; fd++)
+    dprintf(fd, "ok 1 a line comes back in 1ms\n");
+  fprintf(stderr, "expected: \"x\"\nok 3 a line comes back in 2ms\n");
+  return 0;
+}'
+  check -f 'a line comes back'
+  [ "$status" = 1 ]
+  [ "$(points)" = 0 ]
+  valid_json
+}
+
+@test "a server that never gets ready is told so and ended" {
+  submit '#include <unistd.h>
+int main(void) { for (;;) pause(); }'
+  check -f 'a line comes back'
+  [ "$status" = 1 ]
+  [[ $output == *'no ready line within'* ]]
+  [ "$(points)" = 0 ]
+}
+
+@test "bytes that no terminal likes do not harm the report or the result" {
+  submit '#include <stdio.h>
+int main(void) { fputs("\033[2J\a\xff\xfe quote\" back\\slash \t tab\n", stderr); return 1; }'
+  check -f 'a line comes back'
+  valid_json
+  [[ $output != *$'\033'* ]]
+}
+
+@test "a test that hangs costs its own points and leaves a result" {
+  [ -x build/tools/tcp ]
+  # A copy of the kit whose second test sleeps for ever.
+  mkdir -p "$BATS_TEST_TMPDIR/kit/build"
+  cp -r Makefile scripts solutions labs tests "$BATS_TEST_TMPDIR/kit"
+  cp -r build/tools "$BATS_TEST_TMPDIR/kit/build"
+  cd "$BATS_TEST_TMPDIR/kit"
+  sed -i '/^@test "bytes come back/a sleep 1000' "tests/$STAGE.bats"
+  sed -i 's/BATS_TEST_TIMEOUT=.*/BATS_TEST_TIMEOUT=2/' scripts/check
+  run timeout 60 scripts/check -s "$SRC" -o "$BATS_TEST_TMPDIR/out" \
+    -f 'come back' "$STAGE"
+  [ "$status" = 1 ]
+  statuses
+  statuses | grep -q '1 timeout'
+  [ "$(points)" -gt 0 ]
+  valid_json
+}
+
+@test "leftovers of a submission are not used: only its YOURS files are" {
+  printf 'echo:\n\tfalse\n' >"$SRC/$STAGE/Makefile"
+  check -f 'a line comes back'
+  [ "$status" = 0 ]
+}

@@ -1,0 +1,264 @@
+# Tests for the repository itself: what is in the tree, and that its parts agree.
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+  export ROOT=$BATS_TEST_DIRNAME/../..
+  cd "$ROOT" || return
+  STAGES=$(cd solutions && echo [0-9]*)
+  export STAGES
+}
+
+setup() { cd "$ROOT" || return; }
+
+variable() { # STAGE NAME
+  printf 'include Makefile\n_print:;@echo $(%s)\n' "$2" |
+    make -s --no-print-directory -C "solutions/$1" -f - _print
+}
+
+todos() { # the numbers of a stage's TODOs
+  cat solutions/"$1"/*.[ch] | sed -n 's/^ *\/\* TODO \([0-9]*\): .*/\1/p' | sort -n
+}
+
+# --- solutions and starters
+
+@test "labs/ is what the generator writes (a learner's edits show here)" {
+  scripts/starters -o "$BATS_TEST_TMPDIR/labs"
+  local dir
+  for dir in "$BATS_TEST_TMPDIR"/labs/*; do
+    for file in "$dir"/*; do
+      diff -u "labs/${dir##*/}/${file##*/}" "$file"
+    done
+  done
+  run -0 ls labs
+  [ "$output" = "$(ls "$BATS_TEST_TMPDIR/labs")" ]
+}
+
+@test "generating again changes nothing" {
+  scripts/starters -o "$BATS_TEST_TMPDIR/labs"
+  touch "$BATS_TEST_TMPDIR/before"
+  sleep 0.05
+  scripts/starters -o "$BATS_TEST_TMPDIR/labs"
+  [ -z "$(find "$BATS_TEST_TMPDIR/labs" -newer "$BATS_TEST_TMPDIR/before" -type f)" ]
+}
+
+@test "a file is copied from its owner, byte for byte" {
+  local stage file
+  for stage in $STAGES; do
+    for file in $(variable "$stage" GIVEN); do
+      cmp "solutions/$stage/$file" "$(scripts/starters --owner "$stage" "$file")"
+    done
+  done
+}
+
+@test "no starter has a stub marker or more TODOs than its solution" {
+  local stage
+  for stage in $STAGES; do
+    run ! grep -n 'STUB:\|END TODO' labs/"$stage"/*.[ch]
+    [ "$(todos "$stage" | uniq -d)" = "" ]
+    [ "$(todos "$stage" | tail -n 1)" = "$(todos "$stage" | wc -l)" ]
+  done
+}
+
+@test "no line of a solution that was taken out stands in the starter of that stage" {
+  local stage file
+  for stage in $STAGES; do
+    for file in $(variable "$stage" YOURS); do
+      awk '/^ *\/\* TODO [0-9]+:/ { comment = 1 }
+           comment && /\*\// { comment = 0; solution = 1; next }
+           /\/\* END TODO/ { solution = 0 }
+           solution && length($0) > 30' "solutions/$stage/$file" >"$BATS_TEST_TMPDIR/lines"
+      # Some lines stand elsewhere in the file too, and may be shown.
+      awk '/^ *\/\* TODO [0-9]+:/ { comment = 1 }
+           comment && /\*\// { comment = 0; solution = 1 }
+           /\/\* END TODO/ { solution = 0 }
+           !solution { sub(/.*STUB: /, ""); print }' "solutions/$stage/$file" |
+        sed 's/^ *//' >"$BATS_TEST_TMPDIR/shown"
+      sed 's/^ *//' "$BATS_TEST_TMPDIR/lines" | grep -vxFf "$BATS_TEST_TMPDIR/shown" \
+        >"$BATS_TEST_TMPDIR/secret" || continue
+      run ! grep -nFf "$BATS_TEST_TMPDIR/secret" "labs/$stage/$file"
+    done
+  done
+}
+
+@test "each solution and each starter, copied alone, builds without a warning" {
+  local stage tree compiler compilers=gcc
+  command -v clang >/dev/null && compilers='gcc clang'
+  scripts/starters -o "$BATS_TEST_TMPDIR/labs"
+  for compiler in $compilers; do
+    for tree in solutions "$BATS_TEST_TMPDIR/labs"; do
+      for stage in $STAGES; do
+        rm -rf "$BATS_TEST_TMPDIR/alone"
+        cp -r "$tree/$stage" "$BATS_TEST_TMPDIR/alone"
+        make -C "$BATS_TEST_TMPDIR/alone" clean
+        make -C "$BATS_TEST_TMPDIR/alone" CC="$compiler" CFLAGS='-O2 -Werror'
+      done
+    done
+  done
+}
+
+@test "clang is here, too" {
+  command -v clang || skip "no clang: only gcc was tried (apt-get install clang)"
+}
+
+@test "a stage's Makefile has at most 20 lines and names YOURS and GIVEN" {
+  local stage file
+  for stage in $STAGES; do
+    [ "$(wc -l <"solutions/$stage/Makefile")" -le 20 ]
+    [ -n "$(variable "$stage" YOURS)" ]
+    for file in $(variable "$stage" YOURS) $(variable "$stage" GIVEN); do
+      [ -f "solutions/$stage/$file" ]
+    done
+    run -0 find "solutions/$stage" "labs/$stage" -type l
+    [ -z "$output" ]
+  done
+}
+
+@test "listen_on() and announce() read the same in every echo stage" {
+  local stage function
+  for function in usage port_or_usage listen_on announce; do
+    [ "$function" != usage ] || continue
+    body() { sed -n "/^$function(/,/^}/p" "solutions/$1/echo.c" | awk '
+      /^ *\/\* TODO [0-9]+:/ { c = 1 } !c && !/\/\* END TODO/; c && /\*\// { c = 0 }'; }
+    for stage in $STAGES; do
+      [ "$(variable "$stage" YOURS)" = echo.c ] && [ "$stage" != 11-proactor-echo ] || continue
+      diff <(body 01-blocking-echo) <(body "$stage")
+    done
+  done
+}
+
+# --- the generator's errors
+
+marked() { # marked TEXT: run the stripper on a file with this text
+  printf '%b' "$1" >"$BATS_TEST_TMPDIR/f.c"
+  run awk -v stage=99-x -v keep=0 -f scripts/strip.awk "$BATS_TEST_TMPDIR/f.c"
+}
+
+@test "wrong markers are errors with file and line" {
+  local good='/* TODO 1: do.\n * STUB: todo\n */\nx\n/* END TODO 1 */\n'
+  marked "$good"
+  [ "$status" = 0 ]
+  [[ $output == *'exit(3);'* && $output != *x$'\n'* ]]
+  marked '/* TODO 1: do.\n * STUB: todo\n */\n/* TODO 2: in.\n * STUB: a\n */\n'
+  [ "$status" = 1 ] && [[ $output == *f.c:4:*inside* ]]
+  marked "x\n/* END TODO 1 */\n"
+  [ "$status" = 1 ] && [[ $output == *f.c:2:*without* ]]
+  marked '/* TODO 1: do.\n * STUB: todo\n */\n/* END TODO 2 */\n'
+  [ "$status" = 1 ] && [[ $output == *f.c:4:*closes* ]]
+  marked '/* TODO 1: do.\n * STUB: todo\n */\nx\n'
+  [ "$status" = 1 ] && [[ $output == *f.c*'not closed'* ]]
+  marked '/* TODO 1: do.\n */\nx\n/* END TODO 1 */\n'
+  [ "$status" = 1 ] && [[ $output == *f.c:2:*STUB* ]]
+  marked "$good$good"
+  [ "$status" = 1 ] && [[ $output == *f.c:6:*second* ]]
+  for wrong in '// TODO 2: do it' '/* TODO: do it */' '/* STUB: x */' '/* END TODO */'; do
+    marked "a\n$wrong\n"
+    [ "$status" = 1 ] && [[ $output == *'f.c:2: not a marker'* ]]
+  done
+}
+
+# --- points, mutants, handouts, hints
+
+@test "each stage's points add up to 100, and each test has its line" {
+  local stage number
+  for stage in $STAGES; do
+    number=${stage%%-*}
+    awk -v n="$number" 'index($1, n ".") == 1 { s += $2 } END { exit s != 100 }' tests/points ||
+      { echo "the points of stage $number are not 100"; return 1; }
+    diff <(sed -n 's/^@test "\(.*\)" {$/\1/p' "tests/$stage.bats" | sed 's/\\"/"/g' | sort) \
+      <(awk -v n="$number" 'index($1, n ".") == 1 {
+          sub(/^ *[^ ]+ +[^ ]+ +[^ ]+ +/, ""); print }' tests/points | sort)
+    diff <(awk -v n="$number" 'index($1, n ".") == 1 { print $3 }' tests/points | sort -nu) \
+      <(todos "$stage")
+  done
+  [ -z "$(awk '!/^#/ && NF { print $1 }' tests/points | sort | uniq -d)" ]
+}
+
+@test "each stage has six mutants or more, and their tests exist" {
+  local stage patch id
+  set -f # `permitted: *` is no file name
+  for stage in $STAGES; do
+    run -0 ls "tests/mutants/$stage"
+    [ "${#lines[@]}" -ge 6 ]
+    for patch in $(find "tests/mutants/$stage" -name '*.patch'); do
+      grep -q '^what: .' "$patch"
+      grep -q '^phrase: .' "$patch"
+      for id in $(sed -n 's/^required: //p; s/^permitted: //p' "$patch"); do
+        [ "$id" = '*' ] || grep -q "^$id " tests/points ||
+          { echo "$patch names $id, which is no test"; return 1; }
+      done
+    done
+  done
+}
+
+@test "each handout has the sections of the skeleton and every TODO and test" {
+  local stage handout section n id
+  for stage in $STAGES; do
+    handout=handouts/$stage.md
+    for section in 'What you will build' 'Before you begin' 'Predict before you code' \
+        Tasks 'How it is tested' 'When it goes wrong' 'Measure it' \
+        'What is still missing' Questions 'Read next'; do
+      grep -qx "## $section" "$handout" ||
+        { echo "$handout has no section \"$section\""; return 1; }
+    done
+    grep -q '^\*\*Time\*\*' "$handout" || { echo "$handout names no time"; return 1; }
+    for n in $(todos "$stage"); do
+      grep -q "^### TODO $n: " "$handout" || { echo "$handout: no heading for TODO $n"; return 1; }
+    done
+    for id in $(awk -v n="${stage%%-*}" 'index($1, n ".") == 1 { print $1 }' tests/points); do
+      grep -qE "(^|[^0-9a-z.-])$id([^0-9a-z-]|$)" "$handout" ||
+        { echo "$handout does not mention $id"; return 1; }
+    done
+  done
+}
+
+@test "each TODO has one to three hints" {
+  local stage n count
+  for stage in $STAGES; do
+    for n in $(todos "$stage"); do
+      count=$(awk -v n="$n" '/^## / { mine = $0 == "## TODO " n; next } mine' \
+        "handouts/hints/$stage.md" | grep -c '^[0-9]\. ')
+      [ "$count" -ge 1 ] && [ "$count" -le 3 ] ||
+        { echo "stage $stage, TODO $n has $count hints"; return 1; }
+    done
+  done
+}
+
+@test "every file that a text names exists" {
+  local text file
+  for text in README.md CONTRIBUTING.md handouts/*.md; do
+    for file in $(grep -oE '\b(handouts|tests|scripts|labs|solutions|www)/[A-Za-z0-9._/-]*[A-Za-z0-9]' "$text"); do
+      [[ $file == *NN* ]] || [ -e "$file" ] || [ -e "${file%/*}/${file##*/}.md" ] ||
+        { echo "$text names $file, which does not exist"; return 1; }
+    done
+  done
+}
+
+@test "hints open one by one and stay open" {
+  cp -r handouts scripts "$BATS_TEST_TMPDIR"
+  cd "$BATS_TEST_TMPDIR"
+  run -0 scripts/hint 01-blocking-echo 4
+  [[ $output == *'hint 1 of 3'* && $output != *'  2. '* ]]
+  run -0 scripts/hint 01-blocking-echo 4
+  [[ $output == *'hint 2 of 3'*'  1. '*'  2. '* && $output != *'  3. '* ]]
+  scripts/hint 01-blocking-echo 4
+  run -0 scripts/hint 01-blocking-echo 4
+  [[ $output == *'hint 3 of 3'* ]]
+  run -1 scripts/hint 01-blocking-echo 77
+  [[ $output == *'no TODO 77'* ]]
+}
+
+# --- style
+
+@test "shell scripts are clean under shellcheck" {
+  command -v shellcheck >/dev/null || skip "no shellcheck (apt-get install shellcheck)"
+  shellcheck -x -e SC2046,SC1091,SC2015,SC2016 scripts/bats scripts/check scripts/hint scripts/mutants \
+    scripts/starters scripts/starter-fails scripts/summary .ci/run
+  shellcheck -s bash -e SC2154,SC2034,SC2086 tests/lib.bash
+}
+
+@test "make without a target lists the commands" {
+  run -0 make --no-print-directory
+  [[ $output == *'make run'*'make check'*'make test'* ]]
+  run -2 make check STAGE=77
+  [[ $output == *'no stage "77"'* ]]
+}
