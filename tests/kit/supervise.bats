@@ -271,9 +271,8 @@ END
 }
 
 @test "the death of its parent stops it and the server" {
-  # shellcheck disable=SC2016
   run -137 timeout 60 bash -c '
-    exec {from}< <(exec "$1" -o "$2" -- "$3" ok)
+    exec {from}< <(exec "$1" -o "$2" -- "$3" ok 2>/dev/null)
     read -r -t 30 -u "$from" line
     echo "$line" >"$4"
     kill -KILL $$' bash "$TOOLS/supervise" "$LOG" "$BAD" "$BATS_TEST_TMPDIR/line" 3>&- 4>&-
@@ -291,7 +290,7 @@ END
 @test "the program inherits no descriptor, no signal setting, no stdin" {
   exec {extra}<"$BATS_TEST_FILENAME"
   trap '' INT PIPE USR1
-  output_of -- sh -c 'readlink /proc/$$/fd/*' # and one that is the folder
+  output_of -- sh -c 'readlink /proc/$$/fd/*' <"$BATS_TEST_FILENAME"
   expect "$OUTPUT" $'/dev/null\npipe:*([^\n])\npipe:*([^\n])'
   output_of -- grep -E '^Sig(Blk|Ign)' /proc/self/status
   expect "$OUTPUT" $'SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000'

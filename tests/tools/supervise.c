@@ -46,7 +46,6 @@
 #include <time.h>
 
 #define NEVER         LONG_MAX /* a deadline that does not come */
-#define MAX_PIPE      MIB /* what a pipe can hold if its writer enlarges it */
 #define FREEZE_ROUNDS 50
 #define KILL_MS       20000 /* SIGKILL works at once, unless a disk hangs */
 
@@ -154,9 +153,8 @@ quoted_line(const struct server *s)
 }
 
 /* Reads once from one of the pipes. Beyond the cap we drop bytes but keep
- * reading: a server that waits for room in the pipe would look hung. Returns
- * how much there was; 0 when there is nothing now, or never again. */
-static size_t
+ * reading: a server that waits for room in the pipe would look hung. */
+static void
 read_output(struct server *s, int *pipe_end)
 {
     static char bytes[65536];
@@ -166,7 +164,7 @@ read_output(struct server *s, int *pipe_end)
         *pipe_end = -1;
     }
     if (length <= 0)
-        return 0;
+        return;
     long kept = length < s->log_room ? length : s->log_room;
     if (kept > 0 && write(s->log, bytes, kept) > 0)
         s->log_room -= kept;
@@ -174,26 +172,11 @@ read_output(struct server *s, int *pipe_end)
         s->flooded = true;
     if (pipe_end == &s->out)
         collect_first_line(s, bytes, length);
-    return length;
-}
-
-/* Takes what is in a pipe now. The bound is for a child of the program that
- * goes on writing: "until there is nothing" would be for ever. */
-static void
-drain(struct server *s, int *pipe_end)
-{
-    size_t sum = 0, length;
-    do {
-        length = read_output(s, pipe_end);
-        sum += length;
-    } while (length > 0 && sum < MAX_PIPE);
 }
 
 /* ---- Waiting ---- */
 
-/* Collects every child that has ended, adopted ones too. What the program
- * wrote before it died is taken first, so that a ready line followed by a
- * crash counts as ready. */
+/* Collects every child that has ended, adopted ones too. */
 static void
 reap(struct server *s)
 {
@@ -202,8 +185,6 @@ reap(struct server *s)
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         if (pid != s->pid)
             continue;
-        drain(s, &s->out);
-        drain(s, &s->err);
         s->ended = true;
         s->status = status;
     }
@@ -221,7 +202,9 @@ read_signals(struct server *s)
 }
 
 /* Waits until something happens, and not beyond the deadline; may return
- * earlier, so callers loop. */
+ * earlier, so callers loop. Signals stand first in the list: where poll() sees
+ * a death, it then sees all that was written before, and we read that before
+ * we reap. So a ready line followed by a crash counts as ready. */
 static void
 handle_events(struct server *s, long deadline)
 {
@@ -259,8 +242,8 @@ kill_everything(struct server *s)
         poll(NULL, 0, 1);
         reap(s);
     }
-    drain(s, &s->out);
-    drain(s, &s->err);
+    read_output(s, &s->out); /* what was written since the last look */
+    read_output(s, &s->err);
     return census.others;
 }
 
