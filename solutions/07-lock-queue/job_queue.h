@@ -78,8 +78,9 @@ enum jq_result jq_try_pop(struct job_queue *q, struct job *job);
 
 /* Closes the queue for good. A push that begins later is refused; one that is
  * under way either gets its job in or is refused, and says which. What is
- * queued can still be popped. Every thread that sleeps in push or pop wakes up.
- * Never waits; closing twice does no harm.
+ * queued can still be popped. Every thread that sleeps in push or pop wakes up,
+ * and who is told JQ_CLOSED sees all that the closing thread wrote before.
+ * Does not wait for the drain; closing twice does no harm.
  */
 void jq_close(struct job_queue *q);
 
