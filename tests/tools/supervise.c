@@ -176,7 +176,9 @@ read_output(struct server *s, int *pipe_end)
 
 /* ---- Waiting ---- */
 
-/* Collects every child that has ended, adopted ones too. */
+/* Collects every child that has ended, adopted ones too. What the program
+ * wrote before it died is read now, so that a ready line followed by a crash
+ * counts as ready. */
 static void
 reap(struct server *s)
 {
@@ -185,6 +187,8 @@ reap(struct server *s)
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         if (pid != s->pid)
             continue;
+        read_output(s, &s->out);
+        read_output(s, &s->err);
         s->ended = true;
         s->status = status;
     }
@@ -202,9 +206,7 @@ read_signals(struct server *s)
 }
 
 /* Waits until something happens, and not beyond the deadline; may return
- * earlier, so callers loop. Signals stand first in the list: where poll() sees
- * a death, it then sees all that was written before, and we read that before
- * we reap. So a ready line followed by a crash counts as ready. */
+ * earlier, so callers loop. */
 static void
 handle_events(struct server *s, long deadline)
 {
