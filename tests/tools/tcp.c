@@ -27,8 +27,9 @@
 struct step {
     const struct kind *kind;
     size_t number;     /* N, MS, PID, ...; 0 when left out */
-    const char *word;  /* NAME or FILE */
+    const char *word;  /* NAME */
     struct bytes text; /* TEXT without its escapes, or what is in FILE */
+    const char *line;  /* how a failure shows this step */
 };
 
 struct kind {
@@ -543,16 +544,23 @@ static void
 parse_argument(struct step *s, const char *what, const char *kind,
                const char *arg)
 {
-    if (strcmp(kind, "TEXT") == 0)
+    const char *shown = arg;
+    if (strcmp(kind, "TEXT") == 0) {
         s->text = parse_text(what, arg);
-    else if (strcmp(kind, "NAME") == 0 || strcmp(kind, "FILE") == 0)
-        s->word = arg;
-    else
-        s->number = parse_number(what, arg, INT_MAX);
-    if (strcmp(kind, "FILE") == 0)
+        shown = quote(s->text.text, s->text.n);
+    } else if (strcmp(kind, "FILE") == 0) {
         s->text = read_file(what, arg);
+        shown = quote_word(arg);
+    } else if (strcmp(kind, "NAME") == 0) {
+        s->word = arg;
+    } else {
+        s->number = parse_number(what, arg, INT_MAX);
+    }
     if (strcmp(kind, "PID") == 0 && s->number == 0)
         die(2, "%s is to be a process, not 0", what);
+    s->line = text("%s %s", s->line, shown);
+    if (s->text.text && strncmp(s->line, "send", 4) == 0)
+        s->line = text("%s (%s)", s->line, count(s->text.n));
 }
 
 static const struct kind *
@@ -570,7 +578,7 @@ parse_step(struct step *s, int number, char **arg)
 {
     char args[16], *kind, *rest = args;
     int used = 1;
-    *s = (struct step){.kind = find_kind(arg[0])};
+    *s = (struct step){.kind = find_kind(arg[0]), .line = arg[0]};
     if (s->kind == NULL)
         die(2, "step %d: %s is not a step", number, quote_word(arg[0]));
     strcpy(args, s->kind->args);
@@ -622,33 +630,17 @@ parse_options(int argc, char **argv)
 
 /* ---- Doing it ---- */
 
-/* The step as one reads it on the command line. */
-static char *
-describe(void)
-{
-    const struct bytes *t = &step->text;
-    char *line = text("%s", step->kind->name);
-    if (step->kind->connects && named_n > 1)
-        line = text("on %s %s", current->name, line);
-    if (step->number)
-        line = text("%s %zu", line, step->number);
-    if (step->word)
-        line = text("%s %s", line, quote_word(step->word));
-    else if (t->text)
-        line = text("%s %s", line, quote(t->text, t->n));
-    if (t->text && strncmp(step->kind->name, "send", 4) == 0)
-        line = text("%s (%s)", line, count(t->n));
-    return line;
-}
-
 static void
 run_step(void)
 {
+    bool shows_itself = step->kind->run == step_connect;
     step_end = now() + 6 * patience;
     if (step->kind->connects)
         step_connect();
-    if (step->kind->run != step_connect && step->kind->run != step_on)
-        remember(describe()); /* those two show themselves */
+    if (step->kind->connects && named_n > 1 && !shows_itself)
+        remember(text("on %s %s", current->name, step->line));
+    else if (step->kind->run != step_on && !shows_itself)
+        remember(text("%s", step->line));
     step->kind->run();
 }
 
