@@ -335,8 +335,8 @@ usage(FILE *out, int status)
         "  -C N         consumers, 1 to 64 (1)\n"
         "  -n ITEMS     jobs that each producer pushes (1000000)\n"
         "  -c CAPACITY  jobs that the queue has room for (128)\n"
-        "  -q QUEUE     mpmc: the one in job_queue.h (mpmc); stage 08 also has\n"
-        "               spsc (only with -P 1 -C 1) and scq\n"
+        "  -q QUEUE     mpmc: the one in job_queue.h (mpmc); stage 08 has\n"
+        "               spsc (only with -P 1 -C 1) and scq too\n"
         "  -t           try and yield instead of blocking; with spsc and scq\n"
         "               always so\n",
         out);

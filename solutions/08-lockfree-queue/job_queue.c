@@ -5,41 +5,43 @@
  * head, give out tickets: a producer that moves tail on by one with a
  * compare-and-swap has the slot under the old tail to itself, and nobody else
  * gets it in this lap. Each slot has a sequence number besides, which says
- * whether it is empty or full, and in which lap. Head and tail are where threads
- * compete; the sequence number is where a job is handed over.
+ * whether it is empty or full, and in which lap. Threads compete for head and
+ * tail; a job is handed over with the sequence number.
  *
- *   seq of a slot   means                      who moves it on, and how
- *   2 * lap         empty, waits for this      the producer with the ticket:
- *                   lap's producer             fills it, stores seq + 1
- *   2 * lap + 1     full, waits for this       the consumer with the ticket:
- *                   lap's consumer             empties it, stores seq + 1
+ *   seq of a slot   means                     who moves it on, and how
+ *   2 * lap         empty, waits for this     the producer with the ticket
+ *                   lap's producer            fills it, stores seq + 1
+ *   2 * lap + 1     full, waits for this      the consumer with the ticket
+ *                   lap's consumer            empties it, stores seq + 1
  *
- *   label     what it does                                        partner
- *   FILLED    producer stores the slot's seq, release             TAKE
- *   TAKE      consumer loads the slot's seq, acquire              FILLED
- *   EMPTIED   consumer stores the slot's seq, release             REUSE
- *   REUSE     producer loads the slot's seq, acquire              EMPTIED
- *   SHUT      jq_close sets a bit of tail, release                SHUT-P, SHUT-C
- *   SHUT-P    producer loads tail and finds the bit, acquire      SHUT
- *   SHUT-C    consumer loads tail and finds the bit, acquire      SHUT
- *   TICKET    compare-and-swap of tail or head, relaxed           (no partner)
- *   LOOK      fence of a thread that goes to sleep, seq_cst       TELL
- *   TELL      fence of a thread that may have to wake one         LOOK
- *   RING      adds one to the epoch, release                      HEARD
- *   HEARD     loads the epoch before looking again, acquire       RING
+ *   label     what it does                                     partner
+ *   TICKET    compare-and-swap of tail or head, relaxed        none
+ *   FILLED    a producer stores the slot's seq, release        TAKE
+ *   TAKE      a consumer loads the slot's seq, acquire         FILLED
+ *   EMPTIED   a consumer stores the slot's seq, release        REUSE
+ *   REUSE     a producer loads the slot's seq, acquire         EMPTIED
+ *   SHUT      jq_close sets a bit of tail, release             SHUT-P, SHUT-C
+ *   SHUT-P    a producer finds the bit in tail, acquire        SHUT
+ *   SHUT-C    a consumer finds the bit in tail, acquire        SHUT
+ *   LOOK      heavy fence of a thread that will sleep          TELL
+ *   TELL      light fence of a thread that may have to wake    LOOK
+ *   BELL      adds one to the epoch, release                   HEARD
+ *   HEARD     loads the epoch before it looks again, acquire   BELL
  *
  * A thread that finds the ring full or empty tries for a moment, and then it
  * sleeps in the kernel, on a futex: see struct eventcount.
  *
- * What it cannot do: a thread that stops between its ticket and its FILLED
- * holds up everyone behind it, although no lock is in sight. So this queue is
- * not lock-free in the strict sense; scq.c is.
+ * What it cannot do: a thread that stops between its ticket and FILLED holds
+ * up everyone behind it, although no lock is in sight. In the strict sense this
+ * queue is not lock-free; scq.c is.
  */
 #include "job_queue.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -52,22 +54,23 @@
  * two of them write to wanders between their processors at every store. */
 #define CACHE_LINE 64
 
-/* Two slots share a line, and none lies across two. Here it does not pay to
- * give each slot a line of its own: neighbours are used one after the other, by
- * the same thread as often as not, so one transfer brings two jobs. */
+/* Two slots share a line, and none lies across two. A line for each slot would
+ * be slower: a thread mostly uses one slot after the other, and then a single
+ * transfer brings two jobs. */
 #define SLOT_ALIGN 32
 
-/* How often push and pop try again before they go to sleep. Falling asleep and
- * being woken costs two system calls and a few microseconds; a thread that is
- * in the middle of its push is usually done much sooner. */
+/* How often push and pop try again before they sleep. Sleeping and being woken
+ * costs several microseconds, and mostly the wait is shorter. In between they
+ * yield: when there are more threads than processors, a loop that keeps its
+ * processor busy keeps it from the very thread that it waits for. */
 #ifndef SPINS
-#define SPINS 100
+#define SPINS 50
 #endif
 
-/* A position in the ring: the index of a slot in the low bits, and how often
- * the ring has gone round, the lap, above. The top bit of tail says that the
- * queue is closed: then no compare-and-swap on an open tail can succeed any
- * more, and the last ticket has been given out. */
+/* A position in the ring: the index of a slot in the low bits, and above them
+ * the lap, how often the ring has gone round. The top bit of tail says that the
+ * queue is closed: no compare-and-swap of an open tail can succeed any more, so
+ * the last ticket has been given out. */
 #define CLOSED (UINT64_C(1) << 63)
 
 struct slot {
@@ -77,25 +80,30 @@ struct slot {
 
 /* Where threads sleep until something has changed: an eventcount.
  *
- * A sleeper says that it is there, then looks at the queue once more, and then
- * sleeps. A thread that has changed the queue looks for sleepers afterwards.
- * Each writes one thing and then reads the other's: as long as neither read
- * moves up before its write (this is what LOOK and TELL are for), at least one
- * of the two sees the other. So nobody sleeps through a change, and a push that
- * finds no sleeper makes no system call.
+ * A sleeper says that it is there, looks at the queue once more, and sleeps. A
+ * thread that has changed the queue looks for sleepers after that. Each writes
+ * one thing and then reads the other's; if neither read can overtake its write,
+ * at least one of the two sees the other, and nobody sleeps through a change.
+ * Fences between write and read see to that.
+ *
+ * A fence in every push and pop would cost as much as the rest of them. But
+ * membarrier(2) can run one on all processors where this program runs, on
+ * demand: the sleeper pays for both sides (the heavy fence), and on the other
+ * side it is enough that the compiler keeps the order (the light fence).
  */
 struct eventcount {
     _Alignas(CACHE_LINE) _Atomic uint32_t sleepers;
     _Atomic uint32_t epoch; /* the futex: sleep only while it is unchanged */
+    bool has_membarrier;    /* if not, both fences are real ones */
 };
 
 struct job_queue {
-    size_t capacity; /* never changes, like the next three */
-    unsigned index_bits;
+    size_t capacity; /* this and the next three never change */
     uint64_t index_mask;
+    unsigned index_bits;
     struct slot *slots;
-    _Alignas(CACHE_LINE) _Atomic uint64_t tail; /* the next push */
-    _Alignas(CACHE_LINE) _Atomic uint64_t head; /* the next pop */
+    _Alignas(CACHE_LINE) _Atomic uint64_t tail; /* position of the next push */
+    _Alignas(CACHE_LINE) _Atomic uint64_t head; /* position of the next pop */
     struct eventcount not_full;                 /* producers sleep here */
     struct eventcount not_empty;                /* consumers sleep here */
 };
@@ -108,15 +116,15 @@ slot_at(struct job_queue *q, uint64_t position)
     return &q->slots[position & q->index_mask];
 }
 
-/* The sequence number of an empty slot that waits for this position's push. */
+/* The sequence number of a slot that waits for the push at this position. */
 static uint64_t
 empty_seq(const struct job_queue *q, uint64_t position)
 {
     return (position >> q->index_bits) * 2;
 }
 
-/* The position after this one. Behind the last slot a new lap begins, so any
- * capacity will do and not only powers of two. */
+/* The position after this one. Behind the last slot the next lap begins, so
+ * any capacity will do, not only powers of two. */
 static uint64_t
 next_position(const struct job_queue *q, uint64_t position)
 {
@@ -135,6 +143,12 @@ ordinal(const struct job_queue *q, uint64_t position)
 
 /* --- create and destroy -------------------------------------------------- */
 
+static int
+membarrier(int command)
+{
+    return (int)syscall(SYS_membarrier, command, 0, 0);
+}
+
 struct job_queue *
 jq_create(size_t capacity)
 {
@@ -150,10 +164,9 @@ jq_create(size_t capacity)
     if (q == NULL)
         return NULL;
     *q = (struct job_queue){.capacity = capacity};
-    while ((UINT64_C(1) << q->index_bits) < capacity)
+    while (UINT64_C(1) << q->index_bits < capacity)
         q->index_bits++;
     q->index_mask = (UINT64_C(1) << q->index_bits) - 1;
-
     q->slots = aligned_alloc(SLOT_ALIGN, capacity * sizeof *q->slots);
     if (q->slots == NULL) {
         free(q);
@@ -161,6 +174,8 @@ jq_create(size_t capacity)
     }
     for (size_t i = 0; i < capacity; i++)
         atomic_init(&q->slots[i].seq, 0); /* empty, lap 0 */
+    q->not_full.has_membarrier = q->not_empty.has_membarrier =
+        membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
     return q;
 }
 
@@ -175,6 +190,17 @@ jq_destroy(struct job_queue *q)
 
 /* --- the ring ------------------------------------------------------------ */
 
+/* Tries to move tail or head on by one. Whoever can do it owns the slot. */
+static bool
+get_ticket(struct job_queue *q, _Atomic uint64_t *counter, uint64_t position)
+{
+    /* TICKET: relaxed, because it only settles whose slot it is. What is in the
+     * slot is handed over by the sequence number. */
+    return atomic_compare_exchange_weak_explicit(
+        counter, &position, next_position(q, position), memory_order_relaxed,
+        memory_order_relaxed);
+}
+
 /* Puts the job into the ring and tells nobody: JQ_OK, JQ_FULL or JQ_CLOSED. */
 static enum jq_result
 put(struct job_queue *q, struct job job)
@@ -183,12 +209,12 @@ put(struct job_queue *q, struct job job)
      * Load tail (SHUT-P). Closed? Then look at the sequence number of its slot
      * (REUSE) and compare it with empty_seq(): lower means that the job of the
      * lap before is still there, higher that your tail is out of date. If they
-     * are equal, try to move tail on to next_position() (TICKET). Only when
-     * that succeeds is the slot yours: write the job, and then the sequence
-     * number (FILLED). If anything has changed, begin again.
+     * are equal, get_ticket() for tail. Only when that succeeds is the slot
+     * yours: write the job, and then the sequence number (FILLED). If another
+     * producer was faster, begin again.
      * STUB: (void)q;
      * STUB: (void)job;
-     * STUB: (void)next_position;
+     * STUB: (void)get_ticket;
      * STUB: (void)empty_seq;
      * STUB: (void)slot_at;
      * STUB: todo
@@ -206,14 +232,8 @@ put(struct job_queue *q, struct job job)
         uint64_t seq = atomic_load_explicit(&slot->seq, memory_order_acquire);
         if (seq < empty)
             return JQ_FULL;
-        if (seq > empty)
-            continue; /* another producer has had this ticket since */
-        /* TICKET: relaxed, because it only settles whose slot it is. What is
-         * in the slot is handed over by the sequence number. */
-        if (!atomic_compare_exchange_weak_explicit(
-                &q->tail, &tail, next_position(q, tail), memory_order_relaxed,
-                memory_order_relaxed))
-            continue;
+        if (seq > empty || !get_ticket(q, &q->tail, tail))
+            continue; /* another producer was faster */
         slot->job = job;
         /* FILLED: release, so that who sees the slot full sees the job in it.
          * Partner: TAKE. */
@@ -257,14 +277,8 @@ take(struct job_queue *q, struct job *job)
         uint64_t seq = atomic_load_explicit(&slot->seq, memory_order_acquire);
         if (seq < full)
             return drained(q, head) ? JQ_CLOSED : JQ_EMPTY;
-        if (seq > full)
-            continue; /* another consumer has had this ticket since */
-        if (!atomic_compare_exchange_weak_explicit(/* TICKET */
-                                                   &q->head, &head,
-                                                   next_position(q, head),
-                                                   memory_order_relaxed,
-                                                   memory_order_relaxed))
-            continue;
+        if (seq > full || !get_ticket(q, &q->head, head))
+            continue; /* another consumer was faster */
         *job = slot->job;
         /* EMPTIED: release, so that our reading is over when a producer sees
          * the slot empty and writes to it. Partner: REUSE. */
@@ -296,27 +310,44 @@ pop_can_go_on(struct job_queue *q)
 
 /* --- sleeping and waking ------------------------------------------------- */
 
-/* FUTEX_WAIT: sleeps if *word is still `value`; the kernel compares and falls
- * asleep as one step. FUTEX_WAKE: wakes up to `value` threads that sleep on
- * word. EAGAIN and EINTR need no handling: whoever returns looks again. */
+/* FUTEX_WAIT sleeps if *word is still `value`; the kernel compares and puts to
+ * sleep as one step. FUTEX_WAKE wakes up to `value` threads that sleep on word.
+ * EAGAIN and EINTR need no handling: whoever comes back looks again. */
 static void
 futex(_Atomic uint32_t *word, int operation, uint32_t value)
 {
     syscall(SYS_futex, word, operation, value, NULL, NULL, 0);
 }
 
-/* Says that this thread is about to sleep, and returns what sleep_on() needs.
+static void
+light_fence(const struct eventcount *ec)
+{
+    if (ec->has_membarrier)
+        atomic_signal_fence(memory_order_seq_cst); /* for the compiler only */
+    else
+        atomic_thread_fence(memory_order_seq_cst);
+}
+
+static void
+heavy_fence(const struct eventcount *ec)
+{
+    if (!ec->has_membarrier)
+        atomic_thread_fence(memory_order_seq_cst);
+    else if (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0)
+        abort(); /* cannot fail once registered; going on could hang */
+}
+
+/* Says that this thread is about to sleep. Returns the epoch for sleep_on().
  * Look at the queue once more in between. */
 static uint32_t
 announce_sleeper(struct eventcount *ec)
 {
     atomic_fetch_add_explicit(&ec->sleepers, 1, memory_order_relaxed);
-    /* HEARD: acquire, so that if we have missed the ring, we see the change
-     * that it was for. Partner: RING. */
+    /* HEARD: acquire, so that if the bell has rung already, we see what it
+     * rang for when we look. Partner: BELL. */
     uint32_t epoch = atomic_load_explicit(&ec->epoch, memory_order_acquire);
-    /* LOOK: nothing after the fence is read before our arrival is visible.
-     * Partner: TELL. */
-    atomic_thread_fence(memory_order_seq_cst);
+    /* LOOK: we are counted before we look. Partner: TELL. */
+    heavy_fence(ec);
     return epoch;
 }
 
@@ -332,119 +363,31 @@ dismiss_sleeper(struct eventcount *ec)
     atomic_fetch_sub_explicit(&ec->sleepers, 1, memory_order_relaxed);
 }
 
-/* After a change: wakes up to `most` threads that sleep on ec. */
+/* After a change: wakes up to `most` of the threads that sleep for it. */
 static void
 wake(struct eventcount *ec, int most)
 {
     /* TODO 7: wake sleepers, if there are any.
-     * A fence first (TELL), or the processor reads `sleepers` while the change
-     * is still in its store buffer. Nobody there: return, without a system
-     * call. Otherwise change the epoch (RING), so that a thread that is on
-     * its way to sleep does not fall asleep any more, and wake with a futex.
+     * A light_fence() first (TELL), or this thread may read `sleepers` before
+     * others can see its change. Nobody there: return, without a system call.
+     * Otherwise add one to the epoch (BELL), so that who is on the way to sleep
+     * does not fall asleep any more, and FUTEX_WAKE_PRIVATE those who have.
      * STUB: (void)ec;
      * STUB: (void)most;
+     * STUB: (void)light_fence;
      */
-    /* TELL: our change is visible before we look for sleepers. Partner: LOOK.
-     * This is the whole price of being able to sleep, in every push and pop. */
-    atomic_thread_fence(memory_order_seq_cst);
+    /* TELL: our change is visible before we look. Partner: LOOK. */
+    light_fence(ec);
     if (atomic_load_explicit(&ec->sleepers, memory_order_relaxed) == 0)
         return;
-    /* RING: release, so that who sees the new epoch sees the change. Partner:
+    /* BELL: release, so that who finds the new epoch finds the change. Partner:
      * HEARD. */
     atomic_fetch_add_explicit(&ec->epoch, 1, memory_order_release);
     futex(&ec->epoch, FUTEX_WAKE_PRIVATE, (uint32_t)most);
     /* END TODO 7 */
 }
 
-/* Tells the processor that this is a loop that waits. */
-static void
-relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
-static enum jq_result
-push_or_sleep(struct job_queue *q, struct job job)
-{
-    /* TODO 5: try for a moment, and then sleep until there is room.
-     * Up to SPINS times: relax() and put(). Then: announce_sleeper(), put()
-     * once more, sleep_on() if that was JQ_FULL, dismiss_sleeper(); and again.
-     * What if you slept before the second look, or looked before announcing?
-     * In the end, pass the wake-up on: if push_can_go_on(), wake another one.
-     * STUB: (void)q;
-     * STUB: (void)job;
-     * STUB: (void)relax;
-     * STUB: (void)announce_sleeper;
-     * STUB: (void)sleep_on;
-     * STUB: (void)dismiss_sleeper;
-     * STUB: (void)push_can_go_on;
-     * STUB: return JQ_FULL;
-     */
-    enum jq_result result = JQ_FULL;
-    for (int i = 0; i < SPINS && result == JQ_FULL; i++) {
-        relax();
-        result = put(q, job);
-    }
-    while (result == JQ_FULL) {
-        uint32_t epoch = announce_sleeper(&q->not_full);
-        result = put(q, job);
-        if (result == JQ_FULL)
-            sleep_on(&q->not_full, epoch);
-        dismiss_sleeper(&q->not_full);
-    }
-    /* Slots may come free in another order than they are used in. Then one of
-     * us was woken in vain, and the one for the slot in front has room for two:
-     * whoever got an answer passes the wake-up on. */
-    if (push_can_go_on(q))
-        wake(&q->not_full, 1);
-    return result;
-    /* END TODO 5 */
-}
-
-static enum jq_result
-pop_or_sleep(struct job_queue *q, struct job *job)
-{
-    /* TODO 6: try for a moment, and then sleep until there is a job.
-     * The mirror image of TODO 5.
-     * STUB: (void)q;
-     * STUB: (void)job;
-     * STUB: (void)pop_can_go_on;
-     * STUB: return JQ_EMPTY;
-     */
-    enum jq_result result = JQ_EMPTY;
-    for (int i = 0; i < SPINS && result == JQ_EMPTY; i++) {
-        relax();
-        result = take(q, job);
-    }
-    while (result == JQ_EMPTY) {
-        uint32_t epoch = announce_sleeper(&q->not_empty);
-        result = take(q, job);
-        if (result == JQ_EMPTY)
-            sleep_on(&q->not_empty, epoch);
-        dismiss_sleeper(&q->not_empty);
-    }
-    if (pop_can_go_on(q))
-        wake(&q->not_empty, 1);
-    return result;
-    /* END TODO 6 */
-}
-
 /* --- the calls of job_queue.h -------------------------------------------- */
-
-enum jq_result
-jq_push(struct job_queue *q, struct job job)
-{
-    enum jq_result result = put(q, job);
-    if (result == JQ_FULL)
-        result = push_or_sleep(q, job);
-    if (result == JQ_OK)
-        wake(&q->not_empty, 1);
-    return result;
-}
 
 enum jq_result
 jq_try_push(struct job_queue *q, struct job job)
@@ -456,22 +399,75 @@ jq_try_push(struct job_queue *q, struct job job)
 }
 
 enum jq_result
-jq_pop(struct job_queue *q, struct job *job)
+jq_try_pop(struct job_queue *q, struct job *job)
 {
     enum jq_result result = take(q, job);
-    if (result == JQ_EMPTY)
-        result = pop_or_sleep(q, job);
     if (result == JQ_OK)
         wake(&q->not_full, 1);
     return result;
 }
 
 enum jq_result
-jq_try_pop(struct job_queue *q, struct job *job)
+jq_push(struct job_queue *q, struct job job)
 {
-    enum jq_result result = take(q, job);
-    if (result == JQ_OK)
+    enum jq_result result = jq_try_push(q, job);
+    /* TODO 5: try for a moment, and then sleep until there is room.
+     * Up to SPINS times: sched_yield(), try again. Then, while the answer is
+     * JQ_FULL: announce_sleeper(), try once more, sleep_on() if that was in
+     * vain, dismiss_sleeper(). What if you slept without the second look, or
+     * looked before announcing? In the end pass the wake-up on: if
+     * push_can_go_on(), wake one more.
+     * STUB: (void)announce_sleeper;
+     * STUB: (void)sleep_on;
+     * STUB: (void)dismiss_sleeper;
+     * STUB: (void)push_can_go_on;
+     */
+    if (result != JQ_FULL)
+        return result;
+    for (int i = 0; i < SPINS && result == JQ_FULL; i++) {
+        sched_yield();
+        result = jq_try_push(q, job);
+    }
+    while (result == JQ_FULL) {
+        uint32_t epoch = announce_sleeper(&q->not_full);
+        result = jq_try_push(q, job);
+        if (result == JQ_FULL)
+            sleep_on(&q->not_full, epoch);
+        dismiss_sleeper(&q->not_full);
+    }
+    /* Slots can come free in another order than that of their turn. Those who
+     * are woken too early sleep again, and the one who is woken for the slot in
+     * front finds room for more than itself: it passes the wake-up on. */
+    if (push_can_go_on(q))
         wake(&q->not_full, 1);
+    /* END TODO 5 */
+    return result;
+}
+
+enum jq_result
+jq_pop(struct job_queue *q, struct job *job)
+{
+    enum jq_result result = jq_try_pop(q, job);
+    /* TODO 6: try for a moment, and then sleep until there is a job.
+     * The mirror image of TODO 5.
+     * STUB: (void)pop_can_go_on;
+     */
+    if (result != JQ_EMPTY)
+        return result;
+    for (int i = 0; i < SPINS && result == JQ_EMPTY; i++) {
+        sched_yield();
+        result = jq_try_pop(q, job);
+    }
+    while (result == JQ_EMPTY) {
+        uint32_t epoch = announce_sleeper(&q->not_empty);
+        result = jq_try_pop(q, job);
+        if (result == JQ_EMPTY)
+            sleep_on(&q->not_empty, epoch);
+        dismiss_sleeper(&q->not_empty);
+    }
+    if (pop_can_go_on(q))
+        wake(&q->not_empty, 1);
+    /* END TODO 6 */
     return result;
 }
 

@@ -3,12 +3,12 @@
  *
  * In job_queue.c a producer first takes a ticket and then fills its slot, and
  * everyone behind has to wait for it in between. The way out is to let the
- * others go past: a consumer that finds nothing under its ticket marks the slot
- * as passed and takes the next ticket, and a producer that finds its slot passed
- * takes another one. Nobody waits for anybody. This is SCQ; scq.h names the
- * paper.
+ * others go past: a consumer that finds nothing under its ticket marks the
+ * entry as passed and takes the next ticket, and a producer that finds its
+ * entry passed takes another one. Nobody waits for anybody. This is SCQ; scq.h
+ * names the paper.
  *
- * A slot that can be passed has to change in a single compare-and-swap, and a
+ * An entry that can be passed has to change in a single compare-and-swap, and a
  * job is too big for one. So the rings hold small numbers instead, indexes into
  * an array of jobs. `free_ones` has the indexes that are free, `queued` those
  * that hold a job. A push moves one over, and a pop moves it back:
@@ -23,10 +23,10 @@
  *                     safe    0: a consumer of a later lap has passed it
  *                     index   NONE if it holds nothing
  *
- * Memory order: every atomic access here is sequentially consistent, the default
- * in C. The proof in the paper assumes that, we have no better one, and on
- * x86 it costs nothing except in the store SET, which is rare. What the caller
- * needs of it are two hand-overs:
+ * Memory order: every atomic access here is sequentially consistent, which is
+ * the default in C. The proof in the paper assumes that, we have no better one,
+ * and on x86 it costs something in one place only, the store SET, which is
+ * rare. These belong together:
  *
  *   label    what it does                                   partner
  *   INSERT   writes an index to an entry (after the job     REMOVE
@@ -186,7 +186,8 @@ take_out(struct ring *r)
      * STUB: (void)catch_up;
      * STUB: if (r->head == r->tail)
      * STUB:     return r->none;
-     * STUB: return index_of(r, atomic_fetch_or(entry_of(r, r->head++), r->none));
+     * STUB: _Atomic uint64_t *at = entry_of(r, r->head++);
+     * STUB: return index_of(r, atomic_fetch_or(at, r->none));
      */
     if (atomic_load(&r->attempts) < 0)
         return r->none;

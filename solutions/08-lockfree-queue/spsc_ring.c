@@ -13,7 +13,7 @@
  *
  * The indexes only grow and never wrap back to 0 (2^64 jobs take longer than
  * you will wait), so tail - head is the number of jobs, and a full ring is
- * not mistaken for an empty one. The slot of index i is i modulo a power of two.
+ * not mistaken for an empty one. Index i is slot i modulo a power of two.
  *
  *   label     who       what it does                 partner
  *   PUBLISH   producer  stores tail, release         SEE
