@@ -1,0 +1,483 @@
+/*
+ * Stage 04: an echo server on poll(): as many clients as there are descriptors.
+ *
+ * poll() takes an array with an entry for each descriptor, where select() took
+ * sets with a bit for each number that a descriptor can have. So there is no
+ * limit at 1024, and nothing is overwritten: we ask in `events` and
+ * are answered in `revents`. The array is ours to keep dense and to grow.
+ *
+ * What stays is the price. The kernel looks at every entry, at every call, and
+ * so do we: a turn costs O(n), however few of the n clients are active.
+ */
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    READ_SIZE = 16384,       /* bytes that one read() takes at most (-b) */
+    READ_SIZE_MAX = 1 << 20, /* the most that -b can ask for */
+    ACCEPT_BATCH = 16,       /* clients that are accepted in one step */
+    ACCEPT_REST_MS = 100,    /* rest after accept() ran out of something */
+    FIRST_ROOM = 64,         /* entries that the array has at first */
+};
+
+struct options {
+    const char *addr;
+    const char *port;
+    size_t read_size;
+};
+
+/* What the loop watches: clients, and two descriptors that are none. */
+enum state {
+    SIGNALS,   /* the signal descriptor: readable when the server is to end */
+    LISTENING, /* the listening socket: readable when a client waits */
+    RESTING,   /* the same while no descriptor is free: left alone */
+    READING,   /* a client that has got back all it sent: read on */
+    WRITING,   /* a client that has not: write that first, and read nothing */
+    GONE,      /* a client that has finished or vanished: to be closed */
+};
+
+struct conn {
+    int fd;
+    enum state state;
+    size_t slot;       /* its index in the two arrays */
+    char *out;         /* WRITING: what is to go back. Otherwise NULL. */
+    size_t size, done; /* bytes in out; how many of them are written */
+};
+
+struct server {
+    struct pollfd *fds;    /* what poll() is to watch, without gaps */
+    struct conn **conns;   /* fds[i] belongs to conns[i]; the listener is [0] */
+    size_t count, room;    /* entries in use; entries allocated */
+    struct conn *listener; /* one of them */
+    long rest_ends;        /* ms: when a listener that is RESTING goes on */
+    char *spare;           /* a buffer for the next read(), or NULL */
+    size_t read_size;      /* its size */
+    bool stopping;
+};
+
+static void
+usage(FILE *out, int status)
+{
+    fputs("usage: echo [-a ADDR] [-p PORT] [-b BYTES]\n"
+          "  -a ADDR   address to listen on (127.0.0.1)\n"
+          "  -p PORT   port, 0 for any free one (4000)\n"
+          "  -b BYTES  the most that one read() takes (16384)\n",
+          out);
+    exit(status);
+}
+
+/* The kernel keeps the low 16 bits of a port, so 65537 would listen on 1. */
+static const char *
+port_or_usage(const char *text)
+{
+    size_t digits = strspn(text, "0123456789");
+    if (digits == 0 || digits > 5 || text[digits] != '\0' ||
+        atoi(text) > 65535) {
+        warnx("-p %s: not a port (0 to 65535)", text);
+        usage(stderr, 2);
+    }
+    return text;
+}
+
+static struct options
+parse_options(int argc, char **argv)
+{
+    struct options o = {
+        .addr = "127.0.0.1", .port = "4000", .read_size = READ_SIZE};
+    int c;
+    while ((c = getopt(argc, argv, "a:p:b:h")) != -1) {
+        switch (c) {
+        case 'a':
+            o.addr = optarg;
+            break;
+        case 'p':
+            o.port = port_or_usage(optarg);
+            break;
+        case 'b':
+            o.read_size = strtoul(optarg, NULL, 10);
+            if (o.read_size < 1 || o.read_size > READ_SIZE_MAX)
+                usage(stderr, 2);
+            break;
+        case 'h':
+            usage(stdout, 0);
+            break;
+        default:
+            usage(stderr, 2);
+        }
+    }
+    if (optind < argc) {
+        warnx("unexpected argument: %s", argv[optind]);
+        usage(stderr, 2);
+    }
+    return o;
+}
+
+/* A socket that listens on addr:port. Ends the program if there can be none. */
+static int
+listen_on(const char *addr, const char *port)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_NUMERICSERV};
+    struct addrinfo *ai;
+    int problem = getaddrinfo(addr, port, &hints, &ai);
+    if (problem != 0)
+        errx(1, "%s: %s", addr, gai_strerror(problem));
+
+    int fd = socket(ai->ai_family, ai->ai_socktype, 0);
+    if (fd < 0)
+        err(1, "socket");
+
+    /* A connection that this server closed stays in TIME_WAIT for a minute
+     * and keeps the port taken; with SO_REUSEADDR a restart need not wait. */
+    int on = 1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
+        err(1, "setsockopt SO_REUSEADDR");
+
+    if (bind(fd, ai->ai_addr, ai->ai_addrlen) < 0)
+        err(1, "bind %s:%s", addr, port);
+    if (listen(fd, SOMAXCONN) < 0)
+        err(1, "listen %s:%s", addr, port);
+    freeaddrinfo(ai);
+    return fd;
+}
+
+/* Says, once, that clients may come: "listening on 127.0.0.1:4000". */
+static void
+announce(int listener)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof ss;
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+    if (getsockname(listener, (struct sockaddr *)&ss, &len) < 0)
+        err(1, "getsockname");
+    int problem =
+        getnameinfo((struct sockaddr *)&ss, len, host, sizeof host, port,
+                    sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+    if (problem != 0)
+        errx(1, "getnameinfo: %s", gai_strerror(problem));
+
+    const char *form = ss.ss_family == AF_INET6 ? "listening on [%s]:%s\n"
+                                                : "listening on %s:%s\n";
+    if (printf(form, host, port) < 0 || fflush(stdout) != 0)
+        err(1, "stdout");
+}
+
+/* SIGTERM and SIGINT as a descriptor, readable when one has come: the loop can
+ * wait for them as for everything else. A handler that sets a flag is not
+ * enough: when the signal comes just before the wait, the wait begins all the
+ * same. ppoll() lets signals in only while it waits; but when it need not
+ * wait it lets none in, and a busy server never need wait. */
+static int
+signal_descriptor(void)
+{
+    signal(SIGPIPE, SIG_IGN); /* writing to a lost client fails with EPIPE */
+    sigset_t ends;
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
+    sigprocmask(SIG_BLOCK, &ends, NULL);
+    int fd = signalfd(-1, &ends, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (fd < 0)
+        err(1, "signalfd");
+    return fd;
+}
+
+/* F_SETFL replaces all the flags: those that are set already have to stay. */
+static void
+set_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        err(1, "fcntl");
+}
+
+static long
+now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* What c waits for: its state decides, and nothing else does. WRITING does not
+ * ask for POLLIN: the client's bytes stay in the socket, and when that is
+ * full TCP makes the client wait. This is back-pressure. READING does not
+ * ask for POLLOUT: a socket has room most of the time, we would never rest. */
+static short
+interest(const struct conn *c)
+{
+    static const short of[] = {
+        [SIGNALS] = POLLIN, [LISTENING] = POLLIN, [RESTING] = 0,
+        [READING] = POLLIN, [WRITING] = POLLOUT,  [GONE] = 0,
+    };
+    return of[c->state];
+}
+
+/* After every step: puts what c waits for into its entry. */
+static void
+update(struct server *s, struct conn *c)
+{
+    /* TODO 2: set the events that c waits for.
+     * Its entry is s->fds[c->slot]. With the stub they stay what they were
+     * when c came: a client that is WRITING never hears that there is room.
+     * STUB: (void)s;
+     * STUB: (void)c;
+     */
+    s->fds[c->slot].events = interest(c);
+    /* END TODO 2 */
+}
+
+/* Makes the arrays longer. If that fails they are as good as before. */
+static bool
+grow(struct server *s)
+{
+    /* TODO 4: double both arrays.
+     * realloc() may move an array: keep what it returns, but when it returns
+     * NULL the old array is still there and still needed. The stub makes
+     * arrays of FIRST_ROOM entries, and no more.
+     * STUB: if (s->room > 0)
+     * STUB:     return false;
+     * STUB: s->room = FIRST_ROOM;
+     * STUB: s->fds = calloc(s->room, sizeof *s->fds);
+     * STUB: s->conns = calloc(s->room, sizeof *s->conns);
+     * STUB: return s->fds != NULL && s->conns != NULL;
+     */
+    size_t room = s->room > 0 ? 2 * s->room : FIRST_ROOM;
+    struct pollfd *fds = realloc(s->fds, room * sizeof *fds);
+    if (fds != NULL)
+        s->fds = fds;
+    struct conn **conns = realloc(s->conns, room * sizeof *conns);
+    if (conns != NULL)
+        s->conns = conns;
+    if (fds == NULL || conns == NULL)
+        return false;
+    s->room = room;
+    return true;
+    /* END TODO 4 */
+}
+
+/* Begins to watch c, in a new entry at the end. False: no memory. */
+static bool
+watch(struct server *s, struct conn *c)
+{
+    if (s->count == s->room && !grow(s)) {
+        warn("cannot watch descriptor %d", c->fd);
+        return false;
+    }
+    c->slot = s->count++;
+    s->fds[c->slot] = (struct pollfd){.fd = c->fd, .events = interest(c)};
+    s->conns[c->slot] = c;
+    return true;
+}
+
+/* Closes the gap that c leaves with the last entry. */
+static void
+unwatch(struct server *s, struct conn *c)
+{
+    /* TODO 3: take c out of the arrays.
+     * They have to stay without gaps, but not in order: the last entry can
+     * move into the gap. Its conn has to learn its new slot. Would the loop in
+     * turn() miss the one that moved, or serve it twice?
+     * STUB: (void)s;
+     * STUB: (void)c;
+     * STUB: todo
+     */
+    size_t last = --s->count;
+    s->fds[c->slot] = s->fds[last];
+    s->conns[c->slot] = s->conns[last];
+    s->conns[c->slot]->slot = c->slot;
+    /* END TODO 3 */
+}
+
+/* Takes fd over. Returns NULL, and has closed fd, if something has run out. */
+static struct conn *
+open_conn(struct server *s, int fd, enum state state)
+{
+    struct conn *c = calloc(1, sizeof *c);
+    if (c != NULL)
+        *c = (struct conn){.fd = fd, .state = state};
+    if (c == NULL || !watch(s, c)) {
+        free(c);
+        close(fd);
+        return NULL;
+    }
+    return c;
+}
+
+/* Only the client that is being served is ever closed, so that the loop in
+ * turn() does not meet it again. */
+static void
+close_conn(struct server *s, struct conn *c)
+{
+    unwatch(s, c);
+    close(c->fd);
+    free(c->out);
+    free(c);
+    s->rest_ends = 0; /* a descriptor is free */
+}
+
+/* LISTENING: lets clients in. Whatever happens to one of them, the server goes
+ * on. When no descriptor is free, the client stays in the backlog and the
+ * listener stays readable: without a rest the loop would burn a whole CPU. */
+static void
+accept_clients(struct server *s, struct conn *c)
+{
+    for (int i = 0; i < ACCEPT_BATCH; i++) {
+        int fd = accept4(c->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            open_conn(s, fd, READING);
+        } else if (errno == EAGAIN) {
+            return;
+        } else if (errno != EINTR && errno != ECONNABORTED) {
+            warn("accept");
+            c->state = RESTING;
+            s->rest_ends = now_ms() + ACCEPT_REST_MS;
+            return;
+        }
+    }
+}
+
+/* WRITING: writes what the socket has room for. When all is written the buffer
+ * is spare again, and it is time to read on. */
+static void
+transmit(struct server *s, struct conn *c)
+{
+    ssize_t n = write(c->fd, c->out + c->done, c->size - c->done);
+    if (n < 0 && errno != EAGAIN && errno != EINTR)
+        c->state = GONE; /* EPIPE, ECONNRESET: nobody is left to write to */
+    if (n < 0)
+        return;
+    c->done += (size_t)n;
+    if (c->done < c->size)
+        return;
+    free(s->spare);
+    s->spare = c->out;
+    c->out = NULL;
+    c->state = READING;
+}
+
+/* READING: one read, and its echo at once. Only a client whose echo does not
+ * fit into the socket keeps a buffer, and never more than one. */
+static void
+receive(struct server *s, struct conn *c)
+{
+    if (s->spare == NULL)
+        s->spare = malloc(s->read_size);
+    ssize_t n = s->spare ? read(c->fd, s->spare, s->read_size) : -1;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    /* 0: it has finished, and has got everything, or we would be WRITING.
+     * -1: it has vanished (ECONNRESET), or there is no memory for it. */
+    if (n <= 0) {
+        c->state = GONE;
+        return;
+    }
+    c->out = s->spare;
+    s->spare = NULL;
+    c->size = (size_t)n;
+    c->done = 0;
+    c->state = WRITING;
+    transmit(s, c);
+}
+
+static void
+step(struct server *s, struct conn *c)
+{
+    if (c->state == SIGNALS)
+        s->stopping = true;
+    else if (c->state == LISTENING)
+        accept_clients(s, c);
+    else if (c->state == READING)
+        receive(s, c);
+    else if (c->state == WRITING)
+        transmit(s, c);
+}
+
+/* Which event it was does not matter: the call itself tells what is wrong. */
+static void
+serve(struct server *s, struct conn *c)
+{
+    step(s, c);
+    if (c->state == GONE)
+        close_conn(s, c);
+    else
+        update(s, c);
+}
+
+/* How long the loop may wait, in ms; -1: for ever. Ends the rest of a listener
+ * when its time has come. */
+static int
+timeout(struct server *s)
+{
+    if (s->listener->state != RESTING)
+        return -1;
+    long left = s->rest_ends - now_ms();
+    if (left > 0)
+        return (int)left;
+    s->listener->state = LISTENING;
+    update(s, s->listener);
+    return -1;
+}
+
+/* One turn of the loop: wait, then one step with everyone who is ready. */
+static void
+turn(struct server *s)
+{
+    /* TODO 1: poll, and serve who is ready.
+     * poll() returns how many entries have revents, -1 with EINTR after SIGSTOP
+     * and SIGCONT, or another error: err(). Any bit in revents will do, POLLHUP
+     * and POLLERR come unasked. While this loop runs, serve() may append to the
+     * arrays, move them (realloc), and put the last entry into a gap
+     * (unwatch): go from the end to the beginning.
+     * STUB: (void)serve;
+     * STUB: (void)timeout;
+     * STUB: (void)s;
+     * STUB: todo
+     */
+    int ms = timeout(s);
+    int n = poll(s->fds, s->count, ms);
+    if (n < 0 && errno != EINTR)
+        err(1, "poll");
+    for (size_t i = s->count; n > 0 && i-- > 0;) {
+        if (s->fds[i].revents != 0) {
+            serve(s, s->conns[i]);
+            n--;
+        }
+    }
+    /* END TODO 1 */
+}
+
+int
+main(int argc, char **argv)
+{
+    struct options o = parse_options(argc, argv);
+    struct server s = {.read_size = o.read_size};
+    int signals = signal_descriptor();
+    int listener = listen_on(o.addr, o.port);
+    set_nonblocking(listener);
+    s.listener = open_conn(&s, listener, LISTENING);
+    if (s.listener == NULL || open_conn(&s, signals, SIGNALS) == NULL)
+        return 1;
+    announce(listener);
+    while (!s.stopping)
+        turn(&s);
+
+    while (s.count > 0)
+        close_conn(&s, s.conns[s.count - 1]);
+    free(s.fds);
+    free(s.conns);
+    free(s.spare);
+    return 0;
+}
