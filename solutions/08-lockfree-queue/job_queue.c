@@ -23,8 +23,9 @@
  *   SHUT      jq_close sets a bit of tail, release             SHUT-P, SHUT-C
  *   SHUT-P    a producer finds the bit in tail, acquire        SHUT
  *   SHUT-C    a consumer finds the bit in tail, acquire        SHUT
- *   LOOK      heavy fence of a thread that will sleep          TELL
- *   TELL      light fence of a thread that may have to wake    LOOK
+ *   COME      a sleeper adds itself to sleepers, acq_rel       TELL
+ *   TELL      one who may have to wake adds 0, acq_rel         COME
+ *             (with membarrier: loads it, relaxed)
  *   BELL      adds one to the epoch, release                   HEARD
  *   HEARD     loads the epoch before it looks again, acquire   BELL
  *
@@ -84,17 +85,17 @@ struct slot {
  * thread that has changed the queue looks for sleepers after that. Each writes
  * one thing and then reads the other's; if neither read can overtake its write,
  * at least one of the two sees the other, and nobody sleeps through a change.
- * Fences between write and read see to that.
  *
- * A fence in every push and pop would cost as much as the rest of them. But
- * membarrier(2) can run one on all processors where this program runs, on
- * demand: the sleeper pays for both sides (the heavy fence), and on the other
- * side it is enough that the compiler keeps the order (the light fence).
+ * Processors do let a read overtake an earlier write, and what forbids it (a
+ * fence, or a read-modify-write) would cost every push and pop as much as the
+ * rest of it. But a thread can ask the kernel to run a fence on all processors
+ * that run this program, with membarrier(2). So the sleeper, who has time,
+ * pays for both sides. Where there is no membarrier, everybody pays.
  */
 struct eventcount {
     _Alignas(CACHE_LINE) _Atomic uint32_t sleepers;
     _Atomic uint32_t epoch; /* the futex: sleep only while it is unchanged */
-    bool has_membarrier;    /* if not, both fences are real ones */
+    bool has_membarrier;
 };
 
 struct job_queue {
@@ -319,42 +320,19 @@ futex(_Atomic uint32_t *word, int operation, uint32_t value)
     syscall(SYS_futex, word, operation, value, NULL, NULL, 0);
 }
 
-static void
-light_fence(const struct eventcount *ec)
-{
-    if (ec->has_membarrier)
-        atomic_signal_fence(memory_order_seq_cst); /* for the compiler only */
-    else
-        atomic_thread_fence(memory_order_seq_cst);
-}
-
-static void
-heavy_fence(const struct eventcount *ec)
-{
-    if (!ec->has_membarrier)
-        atomic_thread_fence(memory_order_seq_cst);
-    else if (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0)
-        abort(); /* cannot fail once registered; going on could hang */
-}
-
 /* Says that this thread is about to sleep. Returns the epoch for sleep_on().
  * Look at the queue once more in between. */
 static uint32_t
 announce_sleeper(struct eventcount *ec)
 {
-    atomic_fetch_add_explicit(&ec->sleepers, 1, memory_order_relaxed);
+    /* COME: acq_rel, see sleepers_now(). Partner: TELL. */
+    atomic_fetch_add_explicit(&ec->sleepers, 1, memory_order_acq_rel);
     /* HEARD: acquire, so that if the bell has rung already, we see what it
      * rang for when we look. Partner: BELL. */
     uint32_t epoch = atomic_load_explicit(&ec->epoch, memory_order_acquire);
-    /* LOOK: we are counted before we look. Partner: TELL. */
-    heavy_fence(ec);
+    if (ec->has_membarrier && membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0)
+        abort(); /* cannot fail once registered; going on could hang */
     return epoch;
-}
-
-static void
-sleep_on(struct eventcount *ec, uint32_t epoch)
-{
-    futex(&ec->epoch, FUTEX_WAIT_PRIVATE, epoch);
 }
 
 static void
@@ -363,22 +341,40 @@ dismiss_sleeper(struct eventcount *ec)
     atomic_fetch_sub_explicit(&ec->sleepers, 1, memory_order_relaxed);
 }
 
+/* How many sleepers have announced themselves? A sleeper that is not counted
+ * here will see what this thread did before the call, when it looks. */
+static uint32_t
+sleepers_now(struct eventcount *ec)
+{
+    if (ec->has_membarrier) {
+        atomic_signal_fence(memory_order_seq_cst); /* the compiler's half */
+        return atomic_load_explicit(&ec->sleepers, memory_order_relaxed);
+    }
+    /* TELL: acq_rel. Of two changes to one counter one comes first, even when
+     * it adds nothing. If that is COME, we count the sleeper; if it is this
+     * one, COME reads from it and so sees all we did. Partner: COME. */
+    return atomic_fetch_add_explicit(&ec->sleepers, 0, memory_order_acq_rel);
+}
+
+static void
+sleep_on(struct eventcount *ec, uint32_t epoch)
+{
+    futex(&ec->epoch, FUTEX_WAIT_PRIVATE, epoch);
+}
+
 /* After a change: wakes up to `most` of the threads that sleep for it. */
 static void
 wake(struct eventcount *ec, int most)
 {
     /* TODO 7: wake sleepers, if there are any.
-     * A light_fence() first (TELL), or this thread may read `sleepers` before
-     * others can see its change. Nobody there: return, without a system call.
-     * Otherwise add one to the epoch (BELL), so that who is on the way to sleep
-     * does not fall asleep any more, and FUTEX_WAKE_PRIVATE those who have.
+     * Ask sleepers_now(). Nobody there: return, without a system call. Else
+     * add one to the epoch (BELL), so that who is on the way to sleep does not
+     * fall asleep any more, and then FUTEX_WAKE_PRIVATE those who have.
      * STUB: (void)ec;
      * STUB: (void)most;
-     * STUB: (void)light_fence;
+     * STUB: (void)sleepers_now;
      */
-    /* TELL: our change is visible before we look. Partner: LOOK. */
-    light_fence(ec);
-    if (atomic_load_explicit(&ec->sleepers, memory_order_relaxed) == 0)
+    if (sleepers_now(ec) == 0)
         return;
     /* BELL: release, so that who finds the new epoch finds the change. Partner:
      * HEARD. */
