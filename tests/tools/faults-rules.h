@@ -211,6 +211,9 @@ parse_rule(struct rule *r, char *text)
     if (r->max && (r->calls & ~transfers))
         wrong("only reading and writing can be short: '%.*s'", r->text_length,
               r->text);
+    if (r->error && (r->calls & calls_named("thread_start")))
+        wrong("a thread cannot fail when it is there: '%.*s'", r->text_length,
+              r->text);
     if (r->max == 0 && r->delay_ms == 0 && r->error == 0)
         wrong("none of short=, error=, delay=: '%.*s'", r->text_length,
               r->text);
@@ -324,14 +327,10 @@ log_fault(const struct rule *r, enum call call, int fd, long number)
         log_fd = -1;
 }
 
-/* Does what one rule asks for. Returns true if the call is to fail. */
+/* Does what a rule asks for. Returns true if the call is to fail. */
 static bool
-apply(size_t i, enum call call, int fd, size_t *size)
+apply(const struct rule *r, enum call call, int fd, size_t *size, long number)
 {
-    const struct rule *r = &rules[i];
-    long number = atomic_fetch_add(&matched[i], 1) + 1;
-    if (!is_chosen(r, number))
-        return false;
     if (r->max && *size <= r->max && !r->error && !r->delay_ms)
         return false; /* nothing to shorten */
     log_fault(r, call, fd, number);
@@ -353,12 +352,16 @@ fault(enum call call, int fd, const char *path, size_t *size)
     int error = errno;
     bool fails = false;
     not_the_server = true;
-    for (size_t i = 0; i < rule_count && !fails; i++) {
-        if (!rule_matches(&rules[i], call, fd, path))
+    for (size_t i = 0; i < rule_count; i++) {
+        const struct rule *r = &rules[i];
+        if (!rule_matches(r, call, fd, path))
             continue;
-        fails = apply(i, call, fd, size);
+        long number = atomic_fetch_add(&matched[i], 1) + 1;
+        if (fails || !is_chosen(r, number))
+            continue; /* counted, though an earlier rule may have decided */
+        fails = apply(r, call, fd, size, number);
         if (fails)
-            error = rules[i].error;
+            error = r->error;
     }
     not_the_server = false;
     errno = error;
