@@ -234,6 +234,8 @@ END
   expect "$OUT" 'malloc -1 ENOMEM, calloc -1 ENOMEM, realloc -1 ENOMEM, strdup -1 ENOMEM, fopen -1 ENOMEM, pthread_create -1 EAGAIN, read 64'
   calls 'malloc:error=ENOMEM:when=2' malloc realloc calloc
   expect "$OUT" 'malloc 0, realloc -1 ENOMEM, calloc 0'
+  calls 'malloc:delay=1' pthread_create # a calloc() by libc, nothing by us
+  expect "$(grep -c '^malloc ' "$FAULTS_LOG")" 0
 }
 
 @test "each fault is one line of the log, undisturbed calls are none" {
