@@ -214,9 +214,10 @@ END
   expect "$OUT" 'read -1 EIO, read slow, read 64'
 }
 
-@test "thread_start delays the new thread, not its creator" {
-  calls 'thread_start:delay=300' ms+pthread_create ms+read
-  expect "$OUT" 'pthread_create slow, read fast'
+@test "thread_start delays a new thread" {
+  calls 'thread_start:delay=300' ms+pthread_create read
+  expect "$OUT" 'pthread_create slow, read 64'
+  expect "$(cut -d' ' -f1 "$FAULTS_LOG")" 'thread_start'
 }
 
 @test "a failing close has closed" {

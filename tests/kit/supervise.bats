@@ -16,6 +16,7 @@ setup() {
   BAD=$BATS_FILE_TMPDIR/badserver
   LOG=$BATS_TEST_TMPDIR/log
   SUPERVISOR=
+  unset TIMEOUT_FACTOR # the messages tell times
 }
 
 teardown() {
