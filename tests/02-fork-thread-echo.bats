@@ -45,6 +45,15 @@ state() { # R, S, T (stopped), Z (zombie), ...
 is_stopped() { [ "$(state "$1")" = T ]; }
 is_gone() { [[ $(state "$1") == [gZX]* ]]; }
 
+# await_server WHAT COMMAND...: like await, but not once the server has ended.
+await_server() {
+  local what=$1
+  shift
+  await "$what" so_or_ended "$@"
+  "$@" || fail "wait until $what" "$what" "the server has ended"
+}
+so_or_ended() { "$@" || is_gone "$PID"; }
+
 child_count() { local c; read -ra c <<<"$(children "$1")"; echo ${#c[@]}; }
 has_children() { [ "$(child_count "$PID")" = "$1" ]; }
 zombie_count() {
@@ -79,8 +88,7 @@ resident_kib() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"; }
   likely "-m fork makes no thread, and no child before there is a client"
   local child
   BIN=$PLAIN start_server echo -m fork
-  tcp send x expect x half-close eof
-  await "the child of a client that has left is gone" has_children 0
+  expect "list its children while there is no client" "" "$(children "$PID")"
   open_clients 3
   expect "open 3 connections, and count the children of the server" 3 \
     "$(child_count "$PID")"
@@ -94,7 +102,6 @@ resident_kib() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"; }
   likely "close(listener) is missing in the child, or close(client) in the parent"
   local before child listener
   start_server echo -m fork
-  tcp send x expect x half-close eof
   before=$(fds "$PID") listener=$(sockets "$PID")
   open_clients 3
   await "the parent has $before descriptors, as it had before 3 clients came" \
@@ -121,7 +128,7 @@ resident_kib() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"; }
   open_clients 3
   read -ra pids <<<"$(children "$PID")"
   kill -SEGV "${pids[1]}"
-  await "the second of three children is gone" has_children 2
+  await "the second of three children is gone" is_gone "${pids[1]}"
   expect "send \"hello\\n\" on connection 1" hello "$(say_hello "${CLIENTS[0]}")"
   expect "send \"hello\\n\" on connection 2" "(nothing)" "$(say_hello "${CLIENTS[1]}")"
   expect "send \"hello\\n\" on connection 3" hello "$(say_hello "${CLIENTS[2]}")"
@@ -185,8 +192,8 @@ resident_kib() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"; }
 @test "thread: each client has a thread, and nobody a child" {
   likely "-m thread makes no child, and no thread before there is a client"
   BIN=$PLAIN start_server echo -m thread
-  tcp send x expect x half-close eof
-  await "the thread of a client that has left is gone" has_threads 1
+  expect "count the threads in /proc/PID/task while there is no client" 1 \
+    "$(threads "$PID")"
   open_clients 3
   expect "open 3 connections, and count the threads in /proc/PID/task" 4 \
     "$(threads "$PID")"
@@ -245,7 +252,7 @@ resident_kib() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"; }
   likely "-n workers begin at once, with one thread each, and serve more than one client"
   local child workers
   BIN=$PLAIN start_server echo -m prefork -n 3
-  await "the server has 3 children" has_children 3
+  await_server "the server has 3 children" has_children 3
   workers=$(children "$PID")
   for child in "$PID" $workers; do
     expect "count the threads in /proc/$child/task" 1 "$(threads "$child")"
@@ -277,16 +284,16 @@ serves_no_more_than() { # MODEL N
   likely "the parent does not see the end of a child, or makes one for two that ended"
   local workers both
   start_server echo -m prefork -n 2
-  await "the server has 2 children" has_children 2
+  await_server "the server has 2 children" has_children 2
   both=$(children "$PID")
   # shellcheck disable=SC2086  # two numbers
   kill -KILL $both
-  await "both are gone" gone_from_children "$both"
-  await "there are 2 others" has_children 2
+  await_server "both are gone" gone_from_children "$both"
+  await_server "there are 2 others" has_children 2
   workers=$(children "$PID")
   kill -KILL "${workers%% *}"
-  await "one of these is gone" gone_from_children "${workers%% *}"
-  await "there are 2 again" has_children 2
+  await_server "one of these is gone" gone_from_children "${workers%% *}"
+  await_server "there are 2 again" has_children 2
   tcp on a send x expect x on b send y expect y
 }
 
@@ -299,7 +306,7 @@ gone_from_children() { # PIDS
   likely "a worker that dies at once is replaced at once, as fast as the machine can"
   local end child now seen=()
   BIN=$PLAIN start_server echo -m prefork -n 2
-  await "the server has 2 children" has_children 2
+  await_server "the server has 2 children" has_children 2
   end=$((${EPOCHREALTIME/[^0-9]/} + 1000000))
   while [ "${EPOCHREALTIME/[^0-9]/}" -lt "$end" ]; do
     read -ra now <"/proc/$PID/task/$PID/children" || :
@@ -310,14 +317,14 @@ gone_from_children() { # PIDS
   done
   [ "${#seen[@]}" -lt 60 ] || fail "kill each worker at sight, for a second" \
     "the parent rests between two forks: 60 workers at most" "${#seen[@]} workers"
-  await "it has 2 children again" has_children 2
+  await_server "it has 2 children again" has_children 2
   tcp on a send x expect x on b send y expect y
 }
 
 @test "prefork: a fork that fails is made up for" {
   likely "fork() returned -1 once, and a worker is missing for ever"
   FAULTS='fork:error=EAGAIN:when=2' start_server echo -m prefork -n 3
-  await "the server has 3 children all the same" has_children 3
+  await_server "the server has 3 children all the same" has_children 3
   tcp on a send x expect x on b send y expect y on c send z expect z
 }
 
@@ -327,7 +334,7 @@ gone_from_children() { # PIDS
   likely "-n threads begin at once and serve more than one client each"
   local before
   BIN=$PLAIN start_server echo -m pool -n 3
-  await "there are 3 threads, and the main thread" has_threads 4
+  await_server "there are 3 threads, and the main thread" has_threads 4
   expect_idle "$PID" "while there is no client"
   open_clients 3
   close_clients
@@ -345,9 +352,10 @@ gone_from_children() { # PIDS
 @test "pool: without all of its threads the server does not begin" {
   likely "the result of pthread_create() is not looked at"
   FAULTS='thread:error=EAGAIN:when=2' start_server echo -m pool -n 3
-  await "it has ended" is_gone "$PID"
+  await "the second pthread_create() has failed, and it has ended" is_gone "$PID"
+  expect_match "read its stderr" 'echo: pthread_create: Resource temp' "$(cat "$LOG")"
   stop_server
-  expect "let the second pthread_create() fail" "exit 1" "$END"
+  expect "look at its exit status" "exit 1" "$END"
 }
 
 # --- every model
@@ -377,7 +385,7 @@ gone_from_children() { # PIDS
   local model workers
   for model in "${MODELS[@]}"; do
     start_server echo -m "$model" -n 1
-    [ "$model" != prefork ] || await "the worker is there" has_children 1
+    [ "$model" != prefork ] || await_server "the worker is there" has_children 1
     workers=$(children "$PID")
     tcp on a send x reset on b rcvbuf 4096 send-bytes 200000 reset \
       on c send 'hello\n' expect 'hello\n' half-close eof
@@ -410,16 +418,18 @@ gone_from_children() { # PIDS
 
 @test "when the parent is killed, nobody is left and the port is free" {
   likely "the children do not ask to be killed with their parent: prctl(2)"
-  local model child left port
+  local model child orphans port
   for model in fork prefork; do
     start_server echo -m "$model" -n 2
     port=$PORT
     open_clients 2
-    left=$(children "$PID")
+    orphans=$(children "$PID")
     kill -KILL "$PID"
-    for child in $left; do
-      await "kill -KILL the parent of echo -m $model: child $child ends" is_gone "$child"
-    done
+    await "kill -KILL has ended the parent of echo -m $model" is_gone "$PID"
+    # The kernel has told the children by now. None of them can do a thing more.
+    expect "send \"hello\\n\" on connection 1, without the parent" "(nothing)" \
+      "$(say_hello "${CLIENTS[0]}")"
+    for child in $orphans; do await "child $child is gone as well" is_gone "$child"; done
     start_server echo -m "$model" -p "$port"
     tcp send 'again\n' expect 'again\n'
     stop_server
@@ -431,11 +441,11 @@ gone_from_children() { # PIDS
   likely "the child has the parent's stop() and the parent's list of children"
   local pids
   start_server echo -m prefork -n 3
-  await "the server has 3 children" has_children 3
+  await_server "the server has 3 children" has_children 3
   read -ra pids <<<"$(children "$PID")"
   kill -TERM "${pids[0]}"
-  await "the first of three workers is gone" gone_from_children "${pids[0]}"
-  await "there is another one" has_children 3
+  await_server "the first of three workers is gone" gone_from_children "${pids[0]}"
+  await_server "there is another one" has_children 3
   expect_match "list the children of the server" " ${pids[1]} ${pids[2]} " \
     " $(children "$PID")"
 }
