@@ -28,8 +28,8 @@
  *                             F-th on; the F-th to the L-th (default: all)
  *
  * `when` counts, for each rule, the calls that pass its other filters, over
- * all threads and forked children. CALLS is a list with commas of names
- * of calls (recv, accept4, ...) or of classes of calls:
+ * all threads and forked children. CALLS is a list, with commas, of names of
+ * calls or of classes of calls; a word that could be both is the class:
  *
  *   read    read recv recvfrom recvmsg readv pread preadv sendfile_in
  *   write   write send sendto sendmsg writev pwrite pwritev sendfile
@@ -37,7 +37,7 @@
  *   stat    stat lstat fstatat statx           malloc  malloc calloc realloc
  *   wait    epoll_wait epoll_pwait epoll_pwait2 poll ppoll select pselect
  *   socket  close  fork  thread (pthread_create)
- *   thread_start   the first moment of a new thread; only delay= makes sense
+ *   thread_start   the first moment of a new thread (it can only be delayed)
  *
  * sendfile() counts twice: as a read of the file (sendfile_in), then as a
  * write to the socket (sendfile). close() does close, also if it then fails,
