@@ -52,12 +52,13 @@ likely() { _cause=$*; }
 # ready. Sets PORT, PID and LOG. `-p` given in ARGS overrides the free port.
 # Environment: FAULTS (rules for the fault shim), LIMITS (options of supervise).
 start_server() {
-  local program=$1 line word preload=() patience=10
+  local program=$1 line word preload=() patience=10 port=('-p' '0')
   shift
+  case " $* " in *' -p '*) port=() ;; esac
   # One server that never gets ready is waited for in full; after that, less.
   [ ! -e "$BATS_RUN_TMPDIR/never-ready" ] || patience=2
   LOG=$BATS_TEST_TMPDIR/server.${#_started[@]}.log
-  _started+=("$program -p ${PORT_HINT:-4000}$(quoted "$@")")
+  _started+=("$program${port:+ -p 4000}$(quoted "$@")")
   if [ -n "${FAULTS:-}" ]; then
     [ -e "$TOOLS/faults.so" ] || { echo "no $TOOLS/faults.so: run make tools"; return 1; }
     : >>"$BATS_TEST_TMPDIR/faults.log"
@@ -69,7 +70,7 @@ start_server() {
   # Descriptors 3 and 4 belong to bats: a server that held them would hang it.
   # shellcheck disable=SC2086  # LIMITS is a list of options
   exec {_fd}< <(exec "$TOOLS/supervise" -r "$patience" -o "$LOG" ${LIMITS:-} -- \
-    "${preload[@]}" "$BIN/$program" -p 0 "$@" 3>&- 4>&-)
+    "${preload[@]}" "$BIN/$program" "${port[@]}" "$@" 3>&- 4>&-)
   read -r -t "$(scaled 40)" -u "$_fd" line || line='fail supervise did not answer'
   read -r word PORT PID _watch <<<"$line"
   if [ "$word" != ready ]; then
@@ -80,8 +81,7 @@ start_server() {
       likely "the line was not printed, or waits in stdio's buffer: fflush(stdout)"
     fi
     fail "$(start_command)" 'one line "listening on ADDR:PORT" on stdout' \
-      "${line#fail }"
-    show_log
+      "${line#fail }" || show_log
     return 1
   fi
   _pipe[$PID]=$_fd
@@ -231,10 +231,17 @@ start_command() {
     "$STAGE" "${_started[${#_started[@]} - 1]:-}"
 }
 
-# The last lines that the server printed, marked so that they can be taken for
-# nothing else, and how it ended.
+# How the server ended, and the last lines that it printed, or the beginning of a
+# sanitizer's report. Marked so that they can be taken for nothing else.
 show_log() {
+  local from
   [ -s "$LOG" ] || [ -n "$END" ] || return 0
   printf 'log:      %s\n' "the server's output${END:+; it ended with: $END}"
-  tail -n 25 "$LOG" | cut -c1-300 | LC_ALL=C tr -c '\n\t -~' '?' | sed 's/^/  | /'
+  from=$(grep -anm1 -E 'ERROR: (Address|Leak)Sanitizer|runtime error:|WARNING: ThreadS' \
+    "$LOG" | cut -d: -f1)
+  if [ -n "$from" ]; then
+    sed -n "$from,$((from + 19))p" "$LOG"
+  else
+    tail -n 20 "$LOG"
+  fi | cut -c1-200 | LC_ALL=C tr -c '\n\t -~' '?' | sed 's/^/  | /'
 }

@@ -123,7 +123,7 @@ announce(int listener)
 static int
 write_all(int fd, const char *buf, size_t n)
 {
-    /* TODO 4: write all n bytes, however many calls it takes.
+    /* TODO 5: write all n bytes, however many calls it takes.
      * write() may take fewer bytes than it was given: when the socket's send
      * buffer is nearly full, or when a signal arrives half-way. The rest is
      * yours to write. EINTR means that a signal came before any byte was
@@ -156,7 +156,7 @@ serve_client(int client)
 static int
 accept_client(int listener)
 {
-    /* TODO 5: survive what accept() reports.
+    /* TODO 6: survive what accept() reports.
      * Most of its errors are about one client (ECONNABORTED: it left while it
      * waited) or about this moment (EINTR; EMFILE, ENFILE: no descriptor is
      * free). None is a reason to end. Out of descriptors the client stays
@@ -181,7 +181,7 @@ stop(int signo)
 static void
 handle_signals(void)
 {
-    /* TODO 6: decide what three signals do.
+    /* TODO 4: decide what three signals do.
      * SIGTERM and SIGINT end the server with status 0: call stop(). SIGPIPE
      * comes when it writes to a connection that the client has reset, and
      * would kill it: ignore the signal, write() then fails with EPIPE.

@@ -155,7 +155,7 @@ announce(int listener)
 static int
 write_all(int fd, const char *buf, size_t n)
 {
-    /* TODO 4: write all n bytes, however many calls it takes.
+    /* TODO 5: write all n bytes, however many calls it takes.
      * write() may take fewer bytes than it was given: when the socket's send
      * buffer is nearly full, or when a signal arrives half-way. The rest is
      * yours to write. EINTR means that a signal came before any byte was
@@ -173,7 +173,7 @@ write_all(int fd, const char *buf, size_t n)
         n -= (size_t)written;
     }
     return 0;
-    /* END TODO 4 */
+    /* END TODO 5 */
 }
 
 /* Echoes until the client has finished or is gone, and closes client. */
@@ -208,7 +208,7 @@ serve_client(int client)
 static int
 accept_client(int listener)
 {
-    /* TODO 5: survive what accept() reports.
+    /* TODO 6: survive what accept() reports.
      * Most of its errors are about one client (ECONNABORTED: it left while it
      * waited) or about this moment (EINTR; EMFILE, ENFILE: no descriptor is
      * free). None is a reason to end. Out of descriptors the client stays
@@ -228,7 +228,7 @@ accept_client(int listener)
         warn("accept");
         usleep(ACCEPT_PAUSE_US);
     }
-    /* END TODO 5 */
+    /* END TODO 6 */
 }
 
 /* Nothing is kept that would have to be saved: the kernel closes the sockets.
@@ -243,7 +243,7 @@ stop(int signo)
 static void
 handle_signals(void)
 {
-    /* TODO 6: decide what three signals do.
+    /* TODO 4: decide what three signals do.
      * SIGTERM and SIGINT end the server with status 0: call stop(). SIGPIPE
      * comes when it writes to a connection that the client has reset, and
      * would kill it: ignore the signal, write() then fails with EPIPE.
@@ -254,7 +254,7 @@ handle_signals(void)
     sigaction(SIGTERM, &end, NULL);
     sigaction(SIGINT, &end, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
-    /* END TODO 6 */
+    /* END TODO 4 */
 }
 
 int
