@@ -1,0 +1,89 @@
+# What the tests of stages 03 to 06 share: one thread, many clients.
+
+has_descriptors() { [ "$(fds "$PID")" = "$1" ]; }
+ended() { ! [ -e "/proc/$1/exe" ]; }
+resident_kib() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"; }
+patiently() { TIMEOUT_FACTOR=$((TIMEOUT_FACTOR * 5)) "$@"; }
+
+# --- clients in bash: a few, each of them at hand as a descriptor
+
+# open_clients N: N more connections, in CLIENTS until the test ends.
+open_clients() {
+  local fd i
+  for ((i = 0; i < $1; i++)); do
+    { exec {fd}<>"/dev/tcp/127.0.0.1/$PORT"; } 2>/dev/null ||
+      fail "connect to 127.0.0.1:$PORT" "a connection" "none: nobody listens" || return
+    CLIENTS+=("$fd")
+  done
+}
+
+next_line() { # FD: what comes within five seconds
+  local line
+  if read -r -t "$(scaled 5)" -u "$1" line 2>/dev/null; then
+    echo "$line"
+  else
+    echo "(nothing)"
+  fi
+}
+
+# say FD TEXT: send a line, and expect it back.
+say() {
+  { echo "$2" >&"$1"; } 2>/dev/null || :
+  expect "send \"$2\\n\", and read the answer" "$2" "$(next_line "$1")"
+}
+
+# push_all FD: send zeros in the background, far more than all buffers hold.
+push_all() {
+  head -c 64M /dev/zero >&"$1" 2>/dev/null 3>&- 4>&- &
+}
+
+pull_all() { # FD: read all that push_all sends
+  expect "read back the 64 MiB" $((64 << 20)) \
+    "$(timeout "$(scaled 20)" head -c 64M <&"$1" 2>/dev/null | wc -c)"
+}
+
+# --- clients in the background: many, or one that does not read
+
+# hold N STEPS...: steps for build/tools/tcp that open N connections. They stay
+# open, and the client silent, until `release` or until the server ends.
+hold() {
+  local all=$(($(fds "$PID") + $1 + 1)) count=$1
+  shift
+  "$TOOLS/tcp" -t 20 "$PORT" "$@" on last connect silence 60000 \
+    >"$BATS_TEST_TMPDIR/hold" 2>&1 3>&- 4>&- &
+  HOLDER=$!
+  patiently await "the server holds $count connections more" held "$all" ||
+    fail "look at the descriptors in /proc/PID/fd" "$all" "$(fds "$PID")" || return
+  kill -0 "$HOLDER" 2>/dev/null || { cat "$BATS_TEST_TMPDIR/hold"; return 1; }
+}
+
+held() { has_descriptors "$1" || ! kill -0 "$HOLDER" 2>/dev/null; }
+
+release() {
+  kill "$HOLDER"
+  wait "$HOLDER" || :
+}
+
+# many_connections WANTED: sets COUNT, to less if the machine does not permit that.
+many_connections() {
+  local hard
+  hard=$(ulimit -Hn) COUNT=$1
+  [ "$hard" != unlimited ] && [ "$hard" -lt $((COUNT + 200)) ] || return 0
+  COUNT=$((hard - 200))
+  echo "# note: $COUNT connections instead of $1, because ulimit -Hn is $hard" >&3
+}
+
+# --- what the fault shim has seen
+
+# reads_in_between: from its log of all read() calls on sockets: the client that
+# was read most is the flooder; how often was it read before the first read of
+# the last of the others?
+reads_in_between() {
+  awk '{ fd[NR] = $2; n[$2]++ }
+       END { for (i = 1; i <= NR; i++) if (n[fd[i]] > n[flooder]) flooder = fd[i]
+             for (i = 1; i <= NR; i++) {
+               if (fd[i] == flooder) floods++
+               else if (!seen[fd[i]]++) between = floods
+             }
+             print between + 0 }' "$BATS_TEST_TMPDIR/faults.log"
+}
