@@ -1,0 +1,371 @@
+# Tests for stage 06, the echo server on edge-triggered epoll.
+load lib
+load echo-loop
+
+# --- what the tests look at in /proc/PID/fdinfo
+
+IN=0x1 OUT=0x4 ET=0x80000000 NONBLOCK=04000
+
+# The interest list, without what is no socket: "descriptor events" a line.
+interest_in_sockets() {
+  local fd events
+  while read -r fd events; do
+    [[ $(readlink "/proc/$PID/fd/$fd") != socket:* ]] || echo "$fd $events"
+  done < <(epoll_interest "$PID")
+}
+has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
+
+# --- TODO 1: the interest list
+
+@test "a line comes back" {
+  start_server echo
+  tcp send 'hello\n' expect 'hello\n' send 'again\n' expect 'again\n'
+}
+
+@test "silent clients hold up nobody" {
+  likely "a call blocks: only the wait may put the server to sleep"
+  start_server echo
+  tcp on a connect on b send 'two\n' expect 'two\n' on c connect \
+    on d send 'four\n' expect 'four\n' on a send 'one\n' expect 'one\n' \
+    crowd 100 crowd-some 10 'hello\n' on c send 'three\n' expect 'three\n'
+}
+
+@test "one thread serves all, and every socket is edge-triggered" {
+  likely "stage 06 has one thread, no child, and EPOLLET in the events of every socket"
+  local fd events
+  CLIENTS=()
+  start_server echo
+  open_clients 5
+  say "${CLIENTS[0]}" hello
+  say "${CLIENTS[4]}" hello
+  expect "count the threads in /proc/PID/task" 1 "$(threads "$PID")"
+  expect "list its children" "" "$(children "$PID")"
+  await "listener and 5 clients are on the list in /proc/PID/fdinfo" has_interest_in 6
+  while read -r fd events; do
+    [ $((0x$events & ET)) != 0 ] ||
+      fail "look at the events of descriptor $fd on the interest list" \
+        "EPOLLET (80000000) among them" "$events"
+  done < <(interest_in_sockets)
+}
+
+@test "a socket is registered once, and for good" {
+  likely "EPOLLIN, EPOLLOUT and EPOLLET from the start: with edges there is nothing to modify"
+  local before fd events
+  CLIENTS=()
+  start_server echo
+  open_clients 2
+  say "${CLIENTS[0]}" hello
+  say "${CLIENTS[1]}" hello
+  before=$(interest_in_sockets | sort)
+  expect "count the clients that are watched for EPOLLIN (1) and EPOLLOUT (4)" 2 \
+    "$(interest_in_sockets | while read -r fd events; do
+      [ $((0x$events & (IN | OUT))) != 5 ] || echo "$fd"; done | grep -c .)"
+  push_all "${CLIENTS[0]}"
+  say "${CLIENTS[1]}" again
+  pull_all "${CLIENTS[0]}"
+  expect "look at the interest list after a client that read late" "$before" \
+    "$(interest_in_sockets | sort)"
+}
+
+@test "wrong options get the usage and status 2, -h gets help" {
+  start_server echo
+  tcp send 'hello\n' expect 'hello\n'
+  local args
+  for args in -x '-p 65536' '-b 0' '-b x' '-b 1048577' 'extra'; do
+    # shellcheck disable=SC2086  # two words
+    run_program echo $args
+    expect "run echo $args, and look at its exit status" 2 "$STATUS"
+    expect_match "run echo $args, and read stderr" 'usage: echo ' "$ERR"
+  done
+  run_program echo -h
+  expect "run echo -h, and look at its exit status" 0 "$STATUS"
+  expect_match "run echo -h, and read stdout" '^usage: echo ' "$OUT"
+  run_program echo -p "$PORT"
+  expect "start a second server on port $PORT" \
+    "echo: bind 127.0.0.1:$PORT: Address already in use" "$ERR"
+}
+
+@test "a client that has finished sending gets everything, then the end" {
+  likely "after a short read the end is still to be read: EPOLLRDHUP tells that it is there"
+  start_server echo
+  tcp send-bytes 50000 half-close expect-bytes 50000 eof
+  tcp connect freeze "$PID" send 'data and FIN together' half-close \
+    thaw "$PID" expect 'data and FIN together' eof
+  tcp half-close eof
+}
+
+# --- TODO 2: until EAGAIN
+
+@test "ten reads of four bytes follow from one event" {
+  likely "there is no second event for the same bytes: read until EAGAIN"
+  start_server echo -b 4
+  tcp send 'hello, world\n' expect 'hello, world\n' \
+    connect freeze "$PID" send 'forty bytes that arrive as one event ...' \
+    thaw "$PID" expect 'forty bytes that arrive as one event ...'
+}
+
+@test "bytes come back as they are, one by one or many at once" {
+  likely "the bytes are treated as text, or the wrong length is sent back"
+  start_server echo
+  tcp send 'a' expect 'a' send 'b' expect 'b' send 'a\0b\xff\r\n%s' expect 'a\0b\xff\r\n%s' \
+    send-bytes 16384 expect-bytes 16384 send-each 'slowly' expect 'slowly'
+}
+
+@test "a short write is finished" {
+  likely "what was not written is forgotten, or a short write is taken for a full socket"
+  FAULTS='write:short=3:fd=sock' start_server echo
+  tcp send 'to be continued\n' expect 'to be continued\n' send 'x' expect 'x'
+}
+
+# --- TODO 3: the ready list
+
+@test "whoever has used up the budget goes on in the next turn" {
+  likely "what is left to do is on no list, and no event will tell of it"
+  start_server echo -b 4
+  tcp connect freeze "$PID" send-bytes 10000 thaw "$PID" expect-bytes 10000
+}
+
+@test "megabytes come back unharmed" {
+  likely "bytes are lost or sent twice when the socket has no room for all of them"
+  start_server echo
+  tcp exchange 4M
+  start_server echo -b 1000
+  tcp rcvbuf 4096 exchange 1M
+}
+
+@test "a client that does not read stalls only itself" {
+  likely "the write blocks, or it stays on the ready list though it can do nothing"
+  CLIENTS=()
+  start_server echo
+  open_clients 1
+  hold 1 rcvbuf 4096 fill
+  say "${CLIENTS[0]}" hello
+  expect_idle "$PID" "with one client that does not read its answers"
+  say "${CLIENTS[0]}" again
+}
+
+@test "a client that reads late gets everything" {
+  likely "after EAGAIN it waits for EPOLLOUT; then it reads on, and no EPOLLIN tells it to"
+  start_server echo
+  tcp rcvbuf 4096 fill drain send-bytes 1000 expect-bytes 1000 fill half-close drain
+}
+
+@test "clients that do not read cost a bounded amount of memory" {
+  likely "the server goes on reading from a client that does not read"
+  local before grown
+  BIN=$PLAIN start_server echo
+  tcp send x expect x
+  before=$(resident_kib "$PID")
+  hold 4 rcvbuf 4096 fill on b fill on c fill on d fill
+  grown=$(($(resident_kib "$PID") - before))
+  [ "$grown" -le 1024 ] ||
+    fail "let 4 clients send until no more is taken, and look at VmRSS in /proc/PID/status" \
+      "at most 1024 KiB more than before" "$grown KiB more"
+}
+
+@test "a client that floods does not delay the others" {
+  likely "a client is read until EAGAIN, however long that takes: BUDGET"
+  FAULTS='read:delay=1:fd=sock' start_server echo -b 64
+  tcp on flooder connect on b connect on c connect freeze "$PID" \
+    on flooder send-bytes 30000 on b send 'b' on c send 'c' thaw "$PID" \
+    on b expect 'b' on c expect 'c' on flooder drain
+  local reads
+  reads=$(reads_in_between)
+  [ "$reads" -le 100 ] ||
+    fail "have one client send 30,000 bytes and two others one byte, all at once, to echo -b 64" \
+      "at most 100 reads from the first before both others are read" "$reads reads"
+}
+
+@test "a client that finishes while much waits to be written gets all of it" {
+  likely "the end of its input ends the connection before its output is written"
+  start_server echo
+  tcp rcvbuf 4096 fill half-close drain eof
+}
+
+# --- TODO 4: forgetting readiness
+
+@test "silence costs no CPU time" {
+  likely "a client is taken for ready although its last read said EAGAIN, or was short"
+  CLIENTS=()
+  start_server echo
+  open_clients 3
+  say "${CLIENTS[0]}" hello
+  say "${CLIENTS[1]}" hello
+  expect_idle "$PID" "while three clients say nothing"
+}
+
+@test "an interrupted call is made again" {
+  likely "EINTR is not EAGAIN: the socket is as ready as before"
+  FAULTS='read:error=EINTR:fd=sock:when=1..3 write:error=EINTR:fd=sock:when=1..3' \
+    start_server echo
+  tcp send 'hello\n' expect 'hello\n' send 'again\n' expect 'again\n'
+}
+
+@test "10,000 clients, 64 of them active: all are served, and silence costs nothing" {
+  likely "an event is lost, the list is searched, or the loop does not sleep"
+  local before ticks
+  many_connections 10000
+  LIMITS="-n $((COUNT + 100))" BIN=$PLAIN start_server echo
+  hold "$COUNT" crowd "$COUNT" crowd-some 64 'hello\n'
+  ticks=$(cpu_ticks "$PID")
+  sleep 2
+  expect "measure the CPU time (ticks of 10 ms) of 2 s in which $COUNT clients are silent" \
+    0 $(($(cpu_ticks "$PID") - ticks))
+  tcp send 'hello\n' expect 'hello\n'
+  expect "count the threads in /proc/PID/task" 1 "$(threads "$PID")"
+}
+
+@test "a thousand clients leave no descriptor behind" {
+  likely "close() is not reached on every way out, or not for every client"
+  local before steps=() i
+  start_server echo
+  tcp send x expect x half-close eof
+  before=$(fds "$PID")
+  for i in {1..10}; do
+    steps+=(crowd 50 crowd-echo x crowd-close crowd 50 crowd-send x crowd-reset)
+  done
+  tcp "${steps[@]}" send x expect x half-close eof
+  await "it has $before descriptors again" has_descriptors "$before"
+}
+
+@test "a client that vanishes harms nobody" {
+  likely "SIGPIPE killed it, or an error of one connection ended the server"
+  local before
+  start_server echo
+  before=$(fds "$PID")
+  tcp on a connect reset on b send x expect x reset on c send x half-close reset \
+    rcvbuf 4096 on d fill reset on e fill half-close reset \
+    on f connect freeze "$PID" on f send x reset on g send x reset thaw "$PID" \
+    crowd 50 crowd-send x crowd-reset on h send 'hello\n' expect 'hello\n'
+  await "it has $before descriptors again" has_descriptors "$before"
+  expect_idle "$PID" "after clients that vanished"
+}
+
+@test "SIGPIPE does not kill it" {
+  likely "SIGPIPE is to be ignored: write() then fails with EPIPE"
+  # It writes 20 bytes one by one. The client's FIN and its RST come in between.
+  FAULTS='write:short=1:fd=sock write:delay=100:fd=sock:when=2+' start_server echo
+  tcp send 'twenty bytes, or so..' expect 't' half-close reset \
+    on b send 'h' expect 'h'
+}
+
+@test "clients that leave in the same turn are told apart" {
+  likely "a client that is closed is still on the ready list"
+  local steps=() i
+  start_server echo
+  for i in {1..20}; do steps+=(on "c$i" send "$i" expect "$i"); done
+  steps+=(crowd 50 crowd-echo x freeze "$PID" crowd-send x crowd-reset)
+  for i in {1..20..3}; do steps+=(on "c$i" reset on "c$((i + 1))" send "new $i"); done
+  steps+=(on late send 'late' thaw "$PID" on late expect 'late')
+  for i in {1..18..3}; do steps+=(on "c$((i + 1))" expect "new $i" on "c$((i + 2))" send "$i" expect "$i"); done
+  tcp "${steps[@]}" crowd 50 crowd-echo y
+}
+
+@test "a turn that ends one client and lets in another mixes up nothing" {
+  likely "the new client has the number of one that was closed just now"
+  local steps=() i
+  start_server echo
+  for i in {1..30}; do
+    steps+=(on "a$i" send x expect x freeze "$PID" on "a$i" close
+            on "b$i" send "$i" thaw "$PID" on "b$i" expect "$i")
+  done
+  tcp "${steps[@]}"
+}
+
+# --- TODO 5: descriptors that do not block
+
+@test "no socket blocks" {
+  likely "the listener needs O_NONBLOCK, too: accept() is called until it says EAGAIN"
+  local fd events
+  CLIENTS=()
+  start_server echo
+  open_clients 2
+  say "${CLIENTS[0]}" hello
+  say "${CLIENTS[1]}" hello
+  while read -r fd events; do
+    [ $(($(fd_flags "$PID" "$fd") & NONBLOCK)) != 0 ] ||
+      fail "read the flags: in /proc/PID/fdinfo/$fd, a socket" \
+        "O_NONBLOCK (04000) among them" "$(fd_flags "$PID" "$fd")"
+  done < <(interest_in_sockets)
+}
+
+# --- TODO 6: accept until EAGAIN
+
+@test "clients that come at once are all accepted" {
+  likely "all of them may be one event: accept until EAGAIN"
+  start_server echo
+  tcp freeze "$PID" crowd 300 thaw "$PID" crowd-echo 'hello\n'
+}
+
+@test "ten clients that come at once are all accepted" {
+  likely "ten clients may be one event: accept until EAGAIN"
+  start_server echo
+  tcp freeze "$PID" crowd 10 thaw "$PID" crowd-echo 'hello\n'
+}
+
+@test "a failed accept does not end it" {
+  likely "an error of accept() ends the server, or it never accepts again"
+  local error
+  for error in ECONNABORTED EINTR EMFILE; do
+    FAULTS="accept:error=$error:when=1" start_server echo
+    tcp on a send 'one\n' expect 'one\n' on b send 'two\n' expect 'two\n'
+  done
+}
+
+@test "without a free descriptor it rests, and goes on later" {
+  likely "accept() is called again and again while it fails; or never again: no event will come"
+  CLIENTS=()
+  start_server echo
+  open_clients 2
+  say "${CLIENTS[0]}" one
+  say "${CLIENTS[1]}" two
+  prlimit --pid "$PID" --nofile="$(fds "$PID"):" # all taken
+  open_clients 1
+  echo three >&"${CLIENTS[2]}"
+  expect_idle "$PID" "with a client waiting and no descriptor for it"
+  say "${CLIENTS[0]}" 'one again'
+  prlimit --pid "$PID" --nofile=1000:
+  expect "give it descriptors again" three "$(next_line "${CLIENTS[2]}")"
+}
+
+@test "SIGTERM and SIGINT end it with status 0, and nothing leaks" {
+  likely "the signal is not noticed, or memory of connections is not freed"
+  CLIENTS=()
+  start_server echo
+  tcp send 'hello\n' expect 'hello\n' half-close eof
+  tcp rcvbuf 4096 fill reset
+  open_clients 3
+  say "${CLIENTS[0]}" hello
+  hold 1 rcvbuf 4096 fill
+  stop_server
+  expect "send SIGTERM while clients are connected" "exit 0" "$END"
+  start_server echo
+  tcp send 'hello\n' expect 'hello\n' half-close eof
+  kill -INT "$PID"
+  await "SIGINT has ended it" ended "$PID"
+  stop_server
+  expect "send SIGINT" "exit 0" "$END"
+}
+
+@test "an interrupted wait goes on" {
+  likely "-1 with EINTR is no number of events, and no reason to end"
+  FAULTS='epoll_wait,epoll_pwait,epoll_pwait2:error=EINTR:when=2..4' start_server echo
+  tcp send 'hello\n' expect 'hello\n' freeze "$PID" thaw "$PID" send x expect x
+}
+
+@test "a signal just before the wait is not missed" {
+  likely "the flag is tested, the signal comes, and then the wait begins"
+  FAULTS='wait:delay=400' start_server echo
+  tcp send 'hello\n' expect 'hello\n'
+  stop_server
+  expect "send SIGTERM while it is about to wait" "exit 0" "$END"
+}
+
+@test "a signal is noticed while there is always something to do" {
+  likely "signals are let in during the wait only, and a busy server never waits"
+  start_server echo -b 1
+  "$TOOLS/tcp" "$PORT" exchange 64M >/dev/null 2>&1 3>&- 4>&- &
+  tcp send 'hello\n' expect 'hello\n'
+  stop_server
+  expect "send SIGTERM while a client floods" "exit 0" "$END"
+}
