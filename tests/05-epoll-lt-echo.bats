@@ -4,7 +4,7 @@ load echo-loop
 
 # --- what the tests look at in /proc/PID/fdinfo
 
-IN=0x1 OUT=0x4 ET=0x80000000
+EPOLLIN=0x1 EPOLLOUT=0x4 EPOLLET=0x80000000
 
 # The interest list, without what is no socket: "descriptor events" a line.
 interest_in_sockets() {
@@ -18,7 +18,7 @@ interest_in_sockets() {
 watched_for() {
   local fd events n=0
   while read -r fd events; do
-    [ $((0x$events & (IN | OUT))) != $(($1)) ] || n=$((n + 1))
+    [ $((0x$events & (EPOLLIN | EPOLLOUT))) != $(($1)) ] || n=$((n + 1))
   done < <(interest_in_sockets)
   echo "$n"
 }
@@ -56,12 +56,12 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
   expect "count the threads in /proc/PID/task" 1 "$(threads "$PID")"
   expect "list its children" "" "$(children "$PID")"
   await "listener and 5 clients are on the list in /proc/PID/fdinfo" \
-    has_watched IN 6
+    has_watched EPOLLIN 6
   while read -r fd events; do
     expect "look at EPOLLET (80000000) in the events of descriptor $fd, which are $events" \
-      0 $((0x$events & ET))
+      0 $((0x$events & EPOLLET))
   done < <(epoll_interest "$PID")
-  expect "count the sockets that are watched for EPOLLOUT" 0 "$(watched_for OUT)"
+  expect "count the sockets that are watched for EPOLLOUT" 0 "$(watched_for EPOLLOUT)"
 }
 
 @test "wrong options get the usage and status 2, -h gets help" {
@@ -131,12 +131,12 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
   open_clients 2
   say "${CLIENTS[0]}" hello
   say "${CLIENTS[1]}" hello
-  await "3 sockets are watched for EPOLLIN alone: listener, 2 clients" has_watched IN 3
+  await "3 sockets are watched for EPOLLIN alone: listener, 2 clients" has_watched EPOLLIN 3
   push_all "${CLIENTS[0]}"
-  await "one is watched for EPOLLOUT alone: it does not read" has_watched OUT 1
-  expect "count those still watched for EPOLLIN alone" 2 "$(watched_for IN)"
+  await "one is watched for EPOLLOUT alone: it does not read" has_watched EPOLLOUT 1
+  expect "count those still watched for EPOLLIN alone" 2 "$(watched_for EPOLLIN)"
   pull_all "${CLIENTS[0]}"
-  await "all 3 are watched for EPOLLIN alone, now that it has read" has_watched IN 3
+  await "all 3 are watched for EPOLLIN alone, now that it has read" has_watched EPOLLIN 3
 }
 
 @test "clients that do not read cost a bounded amount of memory" {

@@ -4,7 +4,7 @@ load echo-loop
 
 # --- what the tests look at in /proc/PID/fdinfo
 
-IN=0x1 OUT=0x4 ET=0x80000000 NONBLOCK=04000
+EPOLLIN=0x1 EPOLLOUT=0x4 EPOLLET=0x80000000 NONBLOCK=04000
 
 # The interest list, without what is no socket: "descriptor events" a line.
 interest_in_sockets() {
@@ -42,7 +42,7 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   expect "list its children" "" "$(children "$PID")"
   await "listener and 5 clients are on the list in /proc/PID/fdinfo" has_interest_in 6
   while read -r fd events; do
-    [ $((0x$events & ET)) != 0 ] ||
+    [ $((0x$events & EPOLLET)) != 0 ] ||
       fail "look at the events of descriptor $fd on the interest list" \
         "EPOLLET (80000000) among them" "$events"
   done < <(interest_in_sockets)
@@ -59,7 +59,7 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   before=$(interest_in_sockets | sort)
   expect "count the clients that are watched for EPOLLIN (1) and EPOLLOUT (4)" 2 \
     "$(interest_in_sockets | while read -r fd events; do
-      [ $((0x$events & (IN | OUT))) != 5 ] || echo "$fd"; done | grep -c .)"
+      [ $((0x$events & (EPOLLIN | EPOLLOUT))) != 5 ] || echo "$fd"; done | grep -c .)"
   push_all "${CLIENTS[0]}"
   say "${CLIENTS[1]}" again
   pull_all "${CLIENTS[0]}"

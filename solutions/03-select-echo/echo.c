@@ -455,19 +455,19 @@ turn(struct server *s)
 {
     /* TODO 1: select, and serve who is ready.
      * select() leaves in the sets what is ready and clears the rest: hand it
-     * copies. It wants the highest descriptor plus 1, and a struct timeval, or
-     * NULL to wait for ever. It returns -1 with EINTR, for one, after SIGSTOP
-     * and SIGCONT; the sets say nothing then. Any other error: err(). Look
-     * at every descriptor below s->top: serve(s, s->conns[fd]) once, be it
-     * readable or writable.
+     * copies, made after timeout(), which may put the listener back. It wants
+     * the highest descriptor plus 1, and a struct timeval, or NULL to wait for
+     * ever. It returns -1 with EINTR, for one, after SIGSTOP and SIGCONT; the
+     * sets say nothing then. Any other error: err(). Look at every descriptor
+     * below s->top: serve(s, s->conns[fd]) once, be it readable or writable.
      * STUB: (void)serve;
      * STUB: (void)timeout;
      * STUB: (void)s;
      * STUB: todo
      */
-    fd_set readable = s->reading, writable = s->writing;
     int ms = timeout(s), top = s->top;
     struct timeval limit = {.tv_usec = ms * 1000};
+    fd_set readable = s->reading, writable = s->writing;
     int n = select(top, &readable, &writable, NULL, ms < 0 ? NULL : &limit);
     if (n < 0 && errno != EINTR)
         err(1, "select");
