@@ -6,12 +6,16 @@ STAGE  ?=
 WANTED := $(if $(STAGE),$(filter $(STAGE) $(STAGE)-%,$(STAGES)),$(STAGES))
 $(if $(WANTED),,$(error no stage "$(STAGE)"; there are: $(STAGES)))
 
+BENCHES := $(notdir $(wildcard scripts/bench-*))
+
 LAB   ?= labs
 BUILD ?= asan
 JOBS  ?= $(shell nproc)
 PORT  ?= 8080
 
-.PHONY: help run check test mutants starters hint diff tools clean
+BENCH ?= echo
+
+.PHONY: help run check test mutants starters hint diff bench explore tools clean
 help:
 	@echo 'An event-loop web server, built one stage at a time. Stages here:'
 	@echo '  $(STAGES)' | fold -s -w 78
@@ -22,6 +26,7 @@ help:
 	@echo '  make check             grade every stage'
 	@echo '  make hint STAGE=01     the next hint (TODO=3 for a certain one)'
 	@echo '  make diff A=01 B=02    what is new from one stage to the next'
+	@echo '  make bench BENCH=echo  measure: $(BENCHES:bench-%=%)'
 	@echo '  make test              prove the kit itself: starters, solutions, grader'
 	@echo '  make mutants STAGE=01  show that the tests catch wrong solutions'
 	@echo '  make starters          write labs/ from solutions/ (for authors)'
@@ -40,12 +45,18 @@ check: tools
 	done; \
 	$(if $(word 2,$(WANTED)),scripts/summary build/check/*.json;) exit $$failed
 
+# The charts go to www/bench.html.
+bench: tools
+	$(if $(filter bench-$(BENCH),$(BENCHES)),,$(error no bench "$(BENCH)"; \
+	    there are: $(BENCHES:bench-%=%)))
+	@scripts/bench-$(BENCH)
+
 hint:
 	@scripts/hint $(firstword $(WANTED)) $(TODO)
 
 diff:
-	@git --no-pager diff --no-index --stat -p $(wildcard solutions/$(A)-*) \
-	    $(wildcard solutions/$(B)-*) || true
+	@scripts/starters -c -o build/diff $(notdir $(wildcard solutions/$(A)-* solutions/$(B)-*))
+	@cd build/diff && git --no-pager diff --no-index --stat -p $(A)-* $(B)-* || true
 
 # The kit's own tests. Each part writes build/test/PART.tap or .json.
 PARTS := $(patsubst tests/kit/%.bats,kit-%,$(wildcard tests/kit/*.bats)) \
@@ -73,7 +84,7 @@ mutants: tools
 	    | tee build/mutants.tap; scripts/summary build/mutants.tap
 
 starters:
-	@scripts/starters
+	@scripts/starters $(if $(STAGE),$(WANTED))
 
 tools:
 	@$(MAKE) --no-print-directory -s -C tests/tools

@@ -1,6 +1,7 @@
 # Turns a reference file into a starter: see "Markers" in CONTRIBUTING.md.
 #   -v stage=NN-name   for the messages of the stubs
 #   -v keep=N          leave the solution of TODO 1 to N in
+#   -v clean=1         leave every solution in and take out the markers alone
 
 function stop(message) {
     printf "%s:%d: %s\n", FILENAME, FNR, message > "/dev/stderr"
@@ -19,6 +20,8 @@ function todo() {
 }
 
 BEGIN {
+    if (clean)
+        keep = 1000
     name = ARGV[1]
     sub(/.*\//, "", name)
 }
@@ -41,7 +44,8 @@ BEGIN {
     stub = ""
     if (!in_comment)
         stop("TODO " number " has no STUB line")
-    print
+    if (!clean)
+        print
     next
 }
 
@@ -49,7 +53,7 @@ open && in_comment && /^ *\* STUB:/ {
     text = $0
     sub(/^ *\* STUB: ?/, "", text)
     stub = stub (text == "todo" ? todo() : text == "" ? "\n" : indent text "\n")
-    if (open <= keep)
+    if (open <= keep && !clean)
         print
     next
 }
@@ -58,7 +62,8 @@ open && in_comment && /\*\// {
     if (stub == "")
         stop("TODO " open " has no STUB line")
     in_comment = 0
-    print
+    if (!clean)
+        print
     if (open > keep)
         printf "%s", stub
     next
@@ -69,7 +74,7 @@ open && in_comment && /\*\// {
         stop("END TODO " $4 " without TODO " $4)
     if ($4 + 0 != open)
         stop("END TODO " $4 " closes TODO " open)
-    if (open <= keep)
+    if (open <= keep && !clean)
         print
     open = 0
     next
@@ -80,7 +85,7 @@ open && in_comment && /\*\// {
     stop("not a marker, or not where one can stand: " $0)
 }
 
-!open || in_comment || open <= keep
+!open || (in_comment ? !clean : open <= keep)
 
 END {
     if (!failed && open) {

@@ -156,6 +156,14 @@ marked() { # marked TEXT: run the stripper on a file with this text
   done
 }
 
+@test "make diff shows the solutions without the markers" {
+  printf '%b' '/* TODO 1: do.\n * STUB: todo\n */\nx\n/* END TODO 1 */\n' >"$BATS_TEST_TMPDIR/f.c"
+  run awk -v stage=99-x -v clean=1 -f scripts/strip.awk "$BATS_TEST_TMPDIR/f.c"
+  [ "$output" = x ]
+  run -0 make --no-print-directory diff A=01 B=02
+  [[ $output == *echo.c* && $output != *'END TODO'* ]]
+}
+
 # --- points, mutants, handouts, hints
 
 @test "each stage's points add up to 100, and each test has its line" {
