@@ -122,11 +122,12 @@ static void
 finish(struct connection *c)
 {
     /* TODO 10: end a connection so that the last answer arrives.
-     * close() on a socket that has unread input sends a reset, and a reset
-     * makes the client's kernel throw away what the client has not read yet:
-     * that very answer. So, if the client may still be sending (more_to_come,
-     * or input is left), end only our direction, with shutdown(), and enter
-     * LINGERING: throw_away() reads on until the client ends as well.
+     * close() on a socket that has unread input, or gets some afterwards, sends
+     * a reset. Then the client's send() fails, and it may never look at the
+     * answer; some systems throw the answer away. So, if the client may still
+     * be sending (more_to_come, or input is left), end only our direction, with
+     * shutdown(), and enter LINGERING: throw_away() reads on until the client
+     * ends as well.
      * STUB: server_enter(c, CLOSED);
      */
     bool may_send = c->more_to_come || c->in.start < c->in.end;

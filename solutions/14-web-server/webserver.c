@@ -31,12 +31,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { LINGER_MAX = 5 }; /* seconds for a client that ignores our end */
+
 struct options {
     const char *addr;
     const char *port;
     const char *docroot;
-    int idle;    /* seconds that a connection may do nothing */
-    int request; /* seconds in which a request has to arrive */
+    int idle;    /* seconds in which a client may do nothing */
+    int request; /* seconds in which a whole request has to arrive */
 };
 
 static volatile sig_atomic_t stopping;
@@ -48,8 +50,8 @@ usage(FILE *out, int status)
           "  -a ADDR     address to listen on (127.0.0.1)\n"
           "  -p PORT     port, 0 for any free one (8080)\n"
           "  -d DOCROOT  directory to serve (www)\n"
-          "  -k SECONDS  keep an idle connection that long (60)\n"
-          "  -r SECONDS  wait that long for a whole request (15)\n",
+          "  -k SECONDS  keep a client that does nothing (60)\n"
+          "  -r SECONDS  wait for a whole request (15)\n",
           out);
     exit(status);
 }
@@ -198,6 +200,17 @@ handle_signals(void)
     return waiting;
 }
 
+/* How many milliseconds a connection may stay in each state. */
+static void
+set_patience(struct server *s, const struct options *o)
+{
+    s->patience[IDLE] = o->idle * 1000L;
+    s->patience[WRITING] = o->idle * 1000L; /* without taking a byte */
+    s->patience[READING] = o->request * 1000L;
+    s->patience[LINGERING] =
+        o->idle < LINGER_MAX ? o->idle * 1000L : LINGER_MAX * 1000L;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -210,10 +223,7 @@ main(int argc, char **argv)
     struct server s;
     int listener = listen_on(o.addr, o.port);
     server_init(&s, listener, root);
-    s.patience[IDLE] = o.idle * 1000L;
-    s.patience[READING] = o.request * 1000L;
-    s.patience[WRITING] = o.idle * 1000L; /* without any progress */
-    s.patience[LINGERING] = 5000;
+    set_patience(&s, &o);
     announce(listener);
     server_run(&s, &waiting, &stopping);
     server_close(&s);
