@@ -14,7 +14,7 @@ interest_in_sockets() {
   done < <(epoll_interest "$PID")
 }
 
-# How many sockets on the list are watched for exactly this of IN and OUT.
+# How many sockets on the list are watched for exactly this of EPOLLIN and EPOLLOUT.
 watched_for() {
   local fd events n=0
   while read -r fd events; do
