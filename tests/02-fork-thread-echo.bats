@@ -207,6 +207,12 @@ resident_kib() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"; }
   likely "the thread gets the address of a variable that holds the next client already"
   FAULTS='thread_start:delay=20' start_server echo -m thread
   tcp freeze "$PID" crowd 20 thaw "$PID" crowd-echo 'mine\n' crowd-echo 'still mine\n'
+  stop_server
+  likely "the threads share a buffer"
+  # Each thread rests between read() and write(): the other one reads meanwhile.
+  FAULTS='write:delay=100:fd=sock' start_server echo -m thread
+  tcp on a connect freeze "$PID" on b send 'from b\n' on a send 'from a\n' thaw "$PID" \
+    expect 'from a\n' on b expect 'from b\n'
 }
 
 @test "thread: the threads of 300 clients leave no memory behind" {
@@ -443,9 +449,10 @@ gone_from_children() { # PIDS
   start_server echo -m prefork -n 3
   await_server "the server has 3 children" has_children 3
   read -ra pids <<<"$(children "$PID")"
-  kill -TERM "${pids[0]}"
-  await_server "the first of three workers is gone" gone_from_children "${pids[0]}"
+  # The last one was made when the parent had all the others on its list.
+  kill -TERM "${pids[2]}"
+  await_server "the last of three workers is gone" gone_from_children "${pids[2]}"
   await_server "there is another one" has_children 3
-  expect_match "list the children of the server" " ${pids[1]} ${pids[2]} " \
+  expect_match "list the children of the server" " ${pids[0]} ${pids[1]} " \
     " $(children "$PID")"
 }
