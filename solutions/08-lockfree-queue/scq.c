@@ -186,8 +186,10 @@ take_out(struct ring *r)
      * STUB: (void)catch_up;
      * STUB: if (r->head == r->tail)
      * STUB:     return r->none;
-     * STUB: _Atomic uint64_t *at = entry_of(r, r->head++);
-     * STUB: return index_of(r, atomic_fetch_or(at, r->none));
+     * STUB: uint64_t entry = *entry_of(r, r->head);
+     * STUB: *entry_of(r, r->head) = entry | r->none;
+     * STUB: r->head = r->head + 1;
+     * STUB: return index_of(r, entry);
      */
     if (atomic_load(&r->attempts) < 0)
         return r->none;

@@ -1,4 +1,4 @@
-/* queue_actors.h - what the scenes of queue_scenarios.c are made with: verdicts,
+/* queue_actors.h - what the scenes in queue_scenarios.c are made of: verdicts,
  * numbered jobs, threads that make one call each, what /proc tells about them,
  * and the two wrapped functions through which everyone goes to sleep.
  */
@@ -7,6 +7,7 @@
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -210,6 +211,14 @@ static void
 rest(void)
 {
     nanosleep(&(struct timespec){0, 1000000}, NULL);
+}
+
+/* For SIGALRM: the scene itself is stuck inside a call. */
+static void
+give_up(int signo)
+{
+    (void)signo;
+    fail("the call returns", "it hangs");
 }
 
 /* --- what /proc shows ---------------------------------------------------- */

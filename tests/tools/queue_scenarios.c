@@ -17,7 +17,10 @@
  */
 #include "queue_actors.h"
 
-enum { MANY = 4 };
+enum {
+    MANY = 4,   /* threads that do the same */
+    LAPS = 300, /* more than fit into a byte */
+};
 
 /* --- scenes for one thread: every kind of queue -------------------------- */
 
@@ -136,9 +139,9 @@ order(const struct kind *k)
     for (int c = 0; c < CAPACITIES; c++) {
         void *q = create(k, capacities[c]);
         size_t in = 0, out = 0;
-        did("push and pop %zu jobs in groups of 1 to %zu", 64 * capacities[c],
+        did("push and pop %zu jobs in groups of 1 to %zu", LAPS * capacities[c],
             capacities[c]);
-        for (size_t group = 1; out < 64 * capacities[c];
+        for (size_t group = 1; out < LAPS * capacities[c];
              group = group % capacities[c] + 1) {
             for (size_t i = 0; i < group; i++)
                 expect_result("each push", JQ_OK, k->push(q, numbered(in++)));
@@ -527,6 +530,9 @@ shows(void)
         pthread_create(&senders[i], NULL, send_parcels, q);
         pthread_create(&openers[i], NULL, open_parcels, q);
     }
+    for (int i = 0; i < 1000; i++)
+        if (jq_len(q) > 3)
+            fail("jq_len() is 0 to 3 all the time", "%zu", jq_len(q));
     for (int i = 0; i < 2; i++)
         pthread_join(senders[i], NULL);
     jq_close(q);
@@ -623,6 +629,8 @@ main(int argc, char **argv)
 {
     const struct kind *kind = &kinds[0];
     no_membarrier = getenv("NO_MEMBARRIER") != NULL;
+    signal(SIGALRM, give_up);
+    alarm(3 * (unsigned)patience());
     for (size_t i = 0; argc > 2 && i < sizeof kinds / sizeof kinds[0]; i++)
         if (strcmp(argv[2], kinds[i].name) == 0)
             kind = &kinds[i];
