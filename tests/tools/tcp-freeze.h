@@ -2,6 +2,8 @@
  * For tcp.c: a server that stands still, so that what the client does next
  * meets it all at once. However this program ends, it wakes who sleeps.
  */
+#pragma once
+#include "tcp-socket.h"
 #include <dirent.h>
 #include <signal.h>
 

@@ -2,6 +2,8 @@
  * For tcp.c: where an HTTP/1.x response ends. Nothing else about it is looked
  * at; whoever asked gets it as it came.
  */
+#pragma once
+#include "tcp-socket.h"
 #include <strings.h>
 
 #define CHUNK_LIMIT ((size_t)64 << 20) /* no test has a larger one */

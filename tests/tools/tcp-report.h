@@ -5,6 +5,7 @@
  * stream in which every byte depends on its position: what comes back is
  * compared with it, so that a byte lost, doubled or swapped is found.
  */
+#pragma once
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>

@@ -2,6 +2,8 @@
  * For tcp.c: connections, and the bytes that go through them. Sockets are
  * non-blocking; whoever waits says until when.
  */
+#pragma once
+#include "tcp-report.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -10,15 +10,11 @@
  *
  * Exit: 0 all steps done, 1 a step failed, 2 usage, 3 trouble of our own.
  */
-#include <limits.h>
-#include <sys/resource.h>
-
-/* clang-format off: each of these builds on the ones before it */
 #include "tcp-freeze.h"
 #include "tcp-http.h"
-#include "tcp-report.h"
 #include "tcp-socket.h"
-/* clang-format on */
+#include <limits.h>
+#include <sys/resource.h>
 
 #define FILL_MAX ((size_t)64 << 20) /* who takes more has no bound */
 #define NAMES    64                 /* named connections */
