@@ -65,9 +65,11 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
 }
 
 @test "wrong options get the usage and status 2, -h gets help" {
-  start_server echo
-  tcp send 'hello\n' expect 'hello\n'
   local args
+  CLIENTS=()
+  start_server echo
+  open_clients 1
+  say "${CLIENTS[0]}" hello
   for args in -x '-p 65536' '-b 0' '-b x' '-b 1048577' 'extra'; do
     # shellcheck disable=SC2086  # two words
     run_program echo $args
@@ -156,8 +158,9 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
 
 @test "one wait brings all that are ready" {
   likely "epoll_wait() has room for one event, or only the first one is served"
-  FAULTS='epoll_wait,epoll_pwait,epoll_pwait2:delay=100' start_server echo
-  tcp crowd 100 crowd-echo 'hello\n'
+  FAULTS="epoll_wait,epoll_pwait,epoll_pwait2:delay=$(scaled 100)" start_server echo
+  tcp crowd 100 on last send a expect a freeze "$PID" crowd-send x \
+    on last send b thaw "$PID" on last expect b
 }
 
 @test "an interrupted wait goes on" {
