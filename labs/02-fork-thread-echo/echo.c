@@ -243,14 +243,14 @@ begin_child(pid_t parent)
 {
     /* TODO 6: let no child outlive its parent.
      * When the parent is killed with SIGKILL, no handler of it runs. Have the
-     * kernel end the child then: PR_SET_PDEATHSIG in prctl(2). (And if the
-     * parent is dead before the child can ask for it?) The child also has a
-     * copy of the parent's list: in it, stop() would kill its siblings.
+     * kernel end the child then: PR_SET_PDEATHSIG in prctl(2). And if the
+     * parent is dead before the child has asked for that? The child also has
+     * a copy of the parent's list: its stop() would kill its siblings.
      */
     (void)parent;
 }
 
-/* fork(), and the child goes on the list. If a signal were let in between,
+/* fork(), and the child goes on the list. No signal may come in between:
  * reap() would miss a child that has ended, or stop() one that is alive. */
 static pid_t
 fork_child(void)
@@ -275,14 +275,13 @@ fork_child(void)
 static void
 reap(int signo)
 {
-    (void)signo;
     /* TODO 2: collect the children that have ended.
      * Until waitpid() asks, the kernel keeps the status of each: a zombie. The
      * signals do not queue up: one may stand for twelve children. Ask for all,
-     * but do not wait for those who are alive; and take each off the
-     * list. The code that is interrupted here may be about to look at errno.
+     * but do not wait for those who are alive; and take each off the list. The
+     * code that is interrupted here may be about to look at errno.
      */
-
+    (void)signo;
 }
 
 static void

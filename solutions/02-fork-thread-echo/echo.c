@@ -243,9 +243,9 @@ begin_child(pid_t parent)
 {
     /* TODO 6: let no child outlive its parent.
      * When the parent is killed with SIGKILL, no handler of it runs. Have the
-     * kernel end the child then: PR_SET_PDEATHSIG in prctl(2). (And if the
-     * parent is dead before the child can ask for it?) The child also has a
-     * copy of the parent's list: in it, stop() would kill its siblings.
+     * kernel end the child then: PR_SET_PDEATHSIG in prctl(2). And if the
+     * parent is dead before the child has asked for that? The child also has
+     * a copy of the parent's list: its stop() would kill its siblings.
      * STUB: (void)parent;
      */
     children_n = 0;
@@ -255,7 +255,7 @@ begin_child(pid_t parent)
     /* END TODO 6 */
 }
 
-/* fork(), and the child goes on the list. If a signal were let in between,
+/* fork(), and the child goes on the list. No signal may come in between:
  * reap() would miss a child that has ended, or stop() one that is alive. */
 static pid_t
 fork_child(void)
@@ -280,14 +280,14 @@ fork_child(void)
 static void
 reap(int signo)
 {
-    (void)signo;
     /* TODO 2: collect the children that have ended.
      * Until waitpid() asks, the kernel keeps the status of each: a zombie. The
      * signals do not queue up: one may stand for twelve children. Ask for all,
-     * but do not wait for those who are alive; and take each off the
-     * list. The code that is interrupted here may be about to look at errno.
-     * STUB:
+     * but do not wait for those who are alive; and take each off the list. The
+     * code that is interrupted here may be about to look at errno.
+     * STUB: (void)signo;
      */
+    (void)signo;
     int saved = errno;
     pid_t pid;
     while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
