@@ -70,8 +70,8 @@ main(int argc, char **argv)
     for (unsigned i = 0; i < producers + consumers; i++)
         pthread_create(&threads[i], NULL, i < producers ? produce : consume,
                        NULL);
+    double begin = now(); // before: main may be the last one to go on
     pthread_barrier_wait(&start);
-    double begin = now();
     for (unsigned i = 0; i < producers + consumers; i++)
         pthread_join(threads[i], NULL);
     double seconds = now() - begin;

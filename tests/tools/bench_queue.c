@@ -1,6 +1,6 @@
 /* bench-queue - how many jobs a second go through a queue: one line of CSV.
  *
- * It is compiled once for each queue (see bench-queue.sh) and knows it only
+ * It is compiled once for each queue (see scripts/bench-queue) and knows it only
  * through its header. Producers push numbers from 0 up, consumers add up what
  * they pop; nothing else is done with a job, unlike in queue-stress, so that
  * the time is the queue's. With a wrong sum there is no line, and status 1.
@@ -151,8 +151,8 @@ run_threads(void)
         if (errno != 0)
             err(1, "pthread_create");
     }
+    double begin = now(); /* before: main may be the last one to go on */
     pthread_barrier_wait(&start);
-    double begin = now();
     for (unsigned i = 0; i < producers + consumers; i++)
         pthread_join(threads[i], NULL);
     return now() - begin;
