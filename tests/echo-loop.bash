@@ -39,7 +39,7 @@ push_all() {
 
 pull_all() { # FD: read all that push_all sends
   expect "read back the 64 MiB" $((64 << 20)) \
-    "$(timeout "$(scaled 20)" head -c 64M <&"$1" 2>/dev/null | wc -c)"
+    "$(timeout "$(scaled 10)" head -c 64M <&"$1" 2>/dev/null | wc -c)"
 }
 
 # --- clients in the background: many, or one that does not read
@@ -49,7 +49,7 @@ pull_all() { # FD: read all that push_all sends
 hold() {
   local all=$(($(fds "$PID") + $1 + 1)) count=$1
   shift
-  "$TOOLS/tcp" -t 20 "$PORT" "$@" on last connect silence 60000 \
+  "$TOOLS/tcp" -t 10 "$PORT" "$@" on last connect silence 60000 \
     >"$BATS_TEST_TMPDIR/hold" 2>&1 3>&- 4>&- &
   HOLDER=$!
   patiently await "the server holds $count connections more" held "$all" ||
