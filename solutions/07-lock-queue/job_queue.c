@@ -34,13 +34,13 @@ struct condition {
 };
 
 struct job_queue {
-    size_t capacity;      /* never changes, so anybody may read it */
     pthread_mutex_t lock; /* guards everything below */
+    size_t capacity;      /* but this never changes: anybody may read it */
+    size_t first;         /* index of the oldest job */
+    size_t count;         /* how many there are, 0 to capacity */
+    bool closed;
     struct condition not_full;
     struct condition not_empty;
-    bool closed;
-    size_t first; /* index of the oldest job */
-    size_t count; /* how many there are, 0 to capacity */
     struct job jobs[];
 };
 
