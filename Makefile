@@ -27,6 +27,7 @@ help:
 	@echo '  make hint STAGE=01     the next hint (TODO=3 for a certain one)'
 	@echo '  make diff A=01 B=02    what is new from one stage to the next'
 	@echo '  make bench BENCH=echo  measure: $(BENCHES:bench-%=%)'
+	@echo '  make explore STAGE=07  run the threads of a queue in every order that matters'
 	@echo '  make test              prove the kit itself: starters, solutions, grader'
 	@echo '  make mutants STAGE=01  show that the tests catch wrong solutions'
 	@echo '  make starters          write labs/ from solutions/ (for authors)'
@@ -50,6 +51,10 @@ bench: tools
 	$(if $(filter bench-$(BENCH),$(BENCHES)),,$(error no bench "$(BENCH)"; \
 	    there are: $(BENCHES:bench-%=%)))
 	@scripts/bench-$(BENCH)
+
+# Runs threads in every order that matters: handouts/explorer.md.
+explore:
+	@tests/explore/run $(LAB)/$(firstword $(WANTED)) $(SCENARIO)
 
 hint:
 	@scripts/hint $(firstword $(WANTED)) $(TODO)
