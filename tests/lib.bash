@@ -124,7 +124,8 @@ tcp() {
     >"$BATS_TEST_TMPDIR/tcp" 2>&1 3>&- 4>&- || status=$?
   OUT=$(tr -d '\0' <"$BATS_TEST_TMPDIR/tcp")
   [ "$status" -ne 0 ] || return 0
-  printf '%s\n' "$OUT"
+  # The end of it tells; before that may stand megabytes of a response.
+  printf '%s\n' "$OUT" | LC_ALL=C tr -c '\n\t -~' '?' | tail -n 30 | cut -c1-500
   [ "$status" -ne 124 ] || printf 'actual:   the whole scenario hung\n'
   printf 'repeat:   %s\n' "$(start_command)"
   printf '          build/tools/tcp 4000%s\n' "$(quoted "$@" |
