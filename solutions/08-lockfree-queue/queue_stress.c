@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -314,6 +315,9 @@ report(double seconds)
     printf("produced %" PRIu64 ", checksum %016" PRIx64 "\n", in, in_sum);
     printf("consumed %" PRIu64 ", checksum %016" PRIx64 "\n", out, out_sum);
     printf("out of order %" PRIu64 ", torn %" PRIu64 "\n", out_of_order, torn);
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    printf("threads went to sleep %ld times\n", usage.ru_nvcsw);
     printf("operations per second %.0f (%s, %ux%u, capacity %zu, %s)\n",
            (double)out / seconds, kind_names[options.kind], options.producers,
            options.consumers, options.capacity,
