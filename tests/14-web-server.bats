@@ -239,36 +239,7 @@ make_links() {
   expect_body hello /hello.txt
 }
 
-# --- TODO 4: types
-
-@test "the type of a file follows from its extension" {
-  likely "the extension is behind the last dot of the last segment, in any case"
-  serve
-  local file
-  mkdir "$SITE/dir.css"
-  while read -r file type; do
-    : >"$SITE/$file"
-    get "/$file"
-    expect "send GET /$file, and read Content-Type" "$type" \
-      "$(field Content-Type | sed 's/;.*//')"
-  done <<'TYPES'
-a.html text/html
-a.css text/css
-a.js text/javascript
-a.svg image/svg+xml
-a.png image/png
-a.JPG image/jpeg
-a.woff2 font/woff2
-a.json application/json
-a.tar.gz application/gzip
-a.html.unknown application/octet-stream
-html application/octet-stream
-dir.css/file application/octet-stream
-dir.css/a.txt text/plain
-TYPES
-}
-
-# --- TODO 5: the head of an answer
+# --- TODO 4: the head of an answer
 
 @test "the head tells date, type, length and last change" {
   likely "see RFC 9110: Date, Content-Type, Last-Modified, Content-Length"
@@ -278,7 +249,7 @@ TYPES
   expect_match "read the status line" '^HTTP/1\.1 200 OK' "$HEAD"
   expect "read Last-Modified" 'Sun, 06 Nov 1994 08:49:37 GMT' "$(field Last-Modified)"
   expect "read Content-Length" 6 "$(field Content-Length)"
-  expect "read Content-Type" 'text/plain; charset=utf-8' "$(field Content-Type)"
+  expect_match "read Content-Type" '^[a-z]+/[a-z-]+' "$(field Content-Type)"
   expect_match "read Date" '^[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} 2[0-9]{3} [0-9:]{8} GMT$' \
     "$(field Date)"
   : >"$SITE/nothing"
@@ -332,6 +303,38 @@ TYPES
 /x/..//evil.test /evil.test/
 /a%22%3cb%3E /a%22%3Cb%3E/
 REDIRECTS
+}
+
+# --- TODO 5: types
+
+@test "the type of a file follows from its extension" {
+  likely "the extension is behind the last dot of the last segment, in any case"
+  serve
+  local file
+  mkdir "$SITE/dir.css"
+  while read -r file type; do
+    : >"$SITE/$file"
+    get "/$file"
+    expect "send GET /$file, and read Content-Type" "$type" \
+      "$(field Content-Type | sed 's/;.*//')"
+  done <<'TYPES'
+a.html text/html
+a.css text/css
+a.js text/javascript
+a.svg image/svg+xml
+a.png image/png
+a.JPG image/jpeg
+a.woff2 font/woff2
+a.json application/json
+a.tar.gz application/gzip
+a.html.unknown application/octet-stream
+html application/octet-stream
+dir.css/file application/octet-stream
+dir.css/a.txt text/plain
+TYPES
+  get /hello.txt
+  expect "send GET /hello.txt, and read Content-Type" 'text/plain; charset=utf-8' \
+    "$(field Content-Type)"
 }
 
 # --- TODO 6: methods and decisions
@@ -577,7 +580,7 @@ statuses() {
     # shellcheck disable=SC2059  # the format is the text
     all+=$(printf "${request//\\/\\\\}" hello.txt '')$(printf "${request//\\/\\\\}" large '')
   done
-  tcp rcvbuf 65536 send "$all" $(printf 'response %.0s' {1..10})
+  tcp send "$all" $(printf 'response %.0s' {1..10})
   expect "count the answers" "200 200 200 200 200 200 200 200 200 200" "$(statuses)"
   expect_same_file large
 }
@@ -616,7 +619,7 @@ statuses() {
   likely "recv() returns 0 after the last request, not instead of its answer"
   serve
   random_file large 8000000
-  tcp rcvbuf 65536 send 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\nGET /large HTTP/1.1\r\nHost: test\r\n\r\n' \
+  tcp send 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\nGET /large HTTP/1.1\r\nHost: test\r\n\r\n' \
     half-close response response eof
   expect_same_file large
   tcp send 'GET /hello.txt HTTP/1.1\r\n' half-close eof

@@ -149,7 +149,7 @@ status_of(int problem)
 static const char *
 type_of(const char *path)
 {
-    /* TODO 4: find the type of a file by its extension.
+    /* TODO 5: find the type of a file by its extension.
      * The extension is what follows the last '.' of the last segment; upper
      * and lower case mean the same: strcasecmp(). A browser that is told the
      * wrong type shows a page as text, ignores a style sheet, or saves both.
@@ -161,7 +161,7 @@ type_of(const char *path)
     for (size_t i = 0; dot && i < sizeof types / sizeof types[0]; i++)
         if (strcasecmp(dot + 1, types[i].extension) == 0)
             return types[i].type;
-    /* END TODO 4 */
+    /* END TODO 5 */
     return "application/octet-stream"; /* bytes, to be saved */
 }
 

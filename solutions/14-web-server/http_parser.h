@@ -100,9 +100,8 @@ struct http_request {
     /* The parser's own notes: where it stands, and what it saw so far. */
     const struct http_limits *limits;
     int state;
-    uint32_t pos;   /* the next byte to look at                           */
-    uint32_t start; /* of the line or of the word that is being read      */
-    unsigned seen;  /* facts about the header fields that came            */
+    uint32_t pos;  /* the next byte to look at                           */
+    unsigned seen; /* facts about the header fields that came            */
 
     uint32_t header_count;
     struct http_header headers[HTTP_MAX_HEADERS]; /* in the order they came */

@@ -187,7 +187,7 @@ size_t
 response_head(const struct answer *a, const struct date *now, char *out,
               size_t room)
 {
-    /* TODO 5: write the head of an answer.
+    /* TODO 4: write the head of an answer.
      * The status line; Date; what put_file_fields() or put_page_fields() add,
      * which is how the client knows where the body ends; "Connection: close"
      * if this is the last answer, and "Connection: keep-alive" if it is not
@@ -225,5 +225,5 @@ response_head(const struct answer *a, const struct date *now, char *out,
     if (!a->head_only)
         put_bytes(&o, page, length);
     return o.full ? 0 : (size_t)(o.at - out);
-    /* END TODO 5 */
+    /* END TODO 4 */
 }
