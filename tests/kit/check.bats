@@ -93,14 +93,14 @@ int main(void) { fputs("\033[2J\a\xff\xfe quote\" back\\slash \t tab\n", stderr)
 }
 
 @test "a test that hangs costs its own points and leaves a result" {
-  [ -x build/tools/tcp ]
+  command -v pkill || command -v ps || skip "bats needs pkill or ps to end a test (apt-get install procps)"
   # A copy of the kit whose second test sleeps for ever.
   mkdir -p "$BATS_TEST_TMPDIR/kit/build"
   cp -r Makefile scripts solutions labs tests "$BATS_TEST_TMPDIR/kit"
   cp -r build/tools "$BATS_TEST_TMPDIR/kit/build"
   cd "$BATS_TEST_TMPDIR/kit"
   sed -i '/^@test "bytes come back/a sleep 1000' "tests/$STAGE.bats"
-  sed -i 's/BATS_TEST_TIMEOUT=.*/BATS_TEST_TIMEOUT=2/' scripts/check
+  sed -i 's/BATS_TEST_TIMEOUT=.*/BATS_TEST_TIMEOUT=5/' scripts/check
   run timeout 60 scripts/check -s "$SRC" -o "$BATS_TEST_TMPDIR/out" \
     -f 'comes? back' "$STAGE"
   [ "$status" = 1 ]
