@@ -364,8 +364,10 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
 
 @test "a signal just before the wait is not missed" {
   likely "the flag is tested, the signal comes, and then the wait begins"
+  CLIENTS=()
   FAULTS='wait:delay=400' start_server echo
-  tcp send 'hello\n' expect 'hello\n'
+  open_clients 1
+  say "${CLIENTS[0]}" hello # the next wait is to begin 400 ms from now
   stop_server
   expect "send SIGTERM while it is about to wait" "exit 0" "$END"
 }
