@@ -409,9 +409,9 @@ turn(struct server *s)
      * select() leaves in the sets what is ready and clears the rest: hand it
      * copies, made after timeout(), which may put the listener back. It wants
      * the highest descriptor plus 1, and a struct timeval, or NULL to wait for
-     * ever. It returns -1 with EINTR, for one, after SIGSTOP and SIGCONT; the
-     * sets say nothing then. Any other error: err(). Look at every descriptor
-     * below s->top: serve(s, s->conns[fd]) once, be it readable or writable.
+     * ever. -1 with EINTR means that a signal came first: then the sets say
+     * nothing. Any other error: err(). Look at every descriptor below s->top:
+     * serve(s, s->conns[fd]) once, be it readable or writable.
      */
     (void)serve;
     (void)timeout;

@@ -421,10 +421,10 @@ static void
 turn(struct server *s)
 {
     /* TODO 1: poll, and serve who is ready.
-     * poll() returns how many entries have revents, -1 with EINTR after SIGSTOP
-     * and SIGCONT, or another error: err(). Any bit in revents will do, POLLHUP
-     * and POLLERR come unasked. While this loop runs, serve() may append to the
-     * arrays, move them (realloc), and put the last entry into a gap
+     * poll() returns how many entries have revents; -1 with EINTR when a signal
+     * came first, or with another error: err(). Any bit in revents will do,
+     * POLLHUP and POLLERR come unasked. While this loop runs, serve() may append
+     * to the arrays, move them (realloc), and put the last entry into a gap
      * (unwatch): go from the end to the beginning.
      */
     (void)serve;
