@@ -438,7 +438,7 @@ turn(struct server *s)
     /* TODO 1: poll, and serve who is ready.
      * poll() returns how many entries have revents; -1 with EINTR when a signal
      * came first, or with another error: err(). Any bit in revents will do,
-     * POLLHUP and POLLERR come unasked. While this loop runs, serve() may append
+     * POLLHUP and POLLERR come unasked. While this loop runs, serve() may add
      * to the arrays, move them (realloc), and put the last entry into a gap
      * (unwatch): go from the end to the beginning.
      * STUB: (void)serve;
