@@ -399,8 +399,8 @@ stop(int signo)
     (void)signo;
     for (int i = 0; i < children_n; i++)
         kill(children[i], SIGKILL);
-    while (waitpid(-1, NULL, 0) > 0)
-        continue;
+    for (int i = 0; i < children_n; i++)
+        waitpid(children[i], NULL, 0);
     _exit(0);
 }
 

@@ -393,8 +393,10 @@ serve_by_prefork(int listener, int workers)
      * STUB: (void)await_vacancy;
      * STUB: todo
      */
-    for (int started = 0;; started++) {
-        if (started >= workers)
+    for (int started = 0;;) {
+        if (started < workers)
+            started++;
+        else
             await_vacancy(workers);
         pid_t pid = fork_child();
         if (pid < 0)
@@ -445,8 +447,8 @@ stop(int signo)
     (void)signo;
     for (int i = 0; i < children_n; i++)
         kill(children[i], SIGKILL);
-    while (waitpid(-1, NULL, 0) > 0)
-        continue;
+    for (int i = 0; i < children_n; i++)
+        waitpid(children[i], NULL, 0);
     _exit(0);
 }
 
