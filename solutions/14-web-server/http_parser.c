@@ -64,10 +64,13 @@ enum {
     SAYS_KEEP_ALIVE = 64, /* Connection: keep-alive             */
 };
 
-/* Ends the parse. Returns NULL, which is what the caller is to return. */
+/* Ends the parse; the first reason counts. Returns NULL, for the caller to
+ * return. */
 static __attribute__((cold)) const char *
 fail(struct http_request *r, int status, const char *reason)
 {
+    if (r->state == FAILED)
+        return NULL;
     r->state = FAILED;
     r->status = status;
     r->reason = reason;

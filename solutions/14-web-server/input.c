@@ -8,8 +8,6 @@
 #include "input.h"
 #include "request.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 

@@ -28,14 +28,14 @@ struct input {
 
 void input_init(struct input *in, char *buf);
 
-/* Takes bytes from a socket. Returns what recv() does. Call it when input_next()
- * has nothing more to give; there is room then.
+/* Takes bytes from a socket. Returns what recv() does. To be called when
+ * input_next() has nothing more to give: there is room then.
  */
 ssize_t input_receive(struct input *in, int fd);
 
-/* Looks for the next request: 200 if it is there, with its body; 0 if it is not,
- * or not whole; else the status that says what is wrong with it, and then there
- * will never be another.
+/* Looks for the next request: 200 if it is there, with its body; 0 if it is
+ * not, or not whole; else the status that says what is wrong with it, and then
+ * there will never be another.
  */
 int input_next(struct input *in);
 

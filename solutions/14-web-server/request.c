@@ -2,13 +2,11 @@
  * What is to be answered to a request.
  *
  * Everything here is about one request that has come completely; connections
- * and their troubles are elsewhere. A status of 200 means that the file is open.
+ * and their troubles are elsewhere. Status 200 means that the file is open.
  */
 #include "request.h"
 #include "path.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Methods that exist but cannot be used on files that are only read. */

@@ -7,7 +7,6 @@
 #include "response.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum {

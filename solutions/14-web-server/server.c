@@ -18,7 +18,6 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -73,7 +72,8 @@ server_enter(struct connection *c, enum state state)
 }
 
 /* How long epoll may wait, in ms: until the first time-out, or for ever (-1).
- * The clock above moves in steps; one ms more than needed is soon enough. */
+ * The clock above moves in steps of a few ms, so a turn may come a little too
+ * early; it finds nobody late and waits again. */
 static int
 time_to_wait(const struct server *s)
 {
