@@ -1,0 +1,123 @@
+/*
+ * The interleaving explorer: runs a few threads in every order that matters.
+ *
+ *   explore.c   which thread runs next, and which one else could have
+ *   memory.c    what a load may return, and who may touch what
+ *   calls.c     mutexes, condition variables, futexes, the heap
+ *   history.c   do the answers fit a bounded queue?
+ *   07.c, 08.c  the scenarios of a stage
+ *
+ * The code under test is compiled with -fsanitize=thread, which puts a call
+ * before every access to memory, and linked with these files instead of the
+ * sanitizer's library. Its own calls to the C library come here as well.
+ */
+#ifndef EXPLORE_H
+#define EXPLORE_H
+
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum { THREADS = 5, PLACES = 40 };
+
+/* --- for scenarios ------------------------------------------------------- */
+
+struct act {
+    void (*call)(long number);
+    long number;
+};
+
+struct scenario {
+    const char *name;
+    struct act setup[3]; /* once; a run begins with the memory it has left */
+    struct {
+        const char *name;
+        struct act acts[6];
+    } threads[THREADS]; /* the first one runs when all others are over */
+    int preemptions;    /* bounds: switches from a thread that could go on, */
+    int stale;          /* loads that return an older value, */
+    int spurious;       /* wake-ups and CAS failures without a reason, */
+    int frozen;         /* threads that stop for ever inside a call */
+    int capacity;       /* of the queue; 0: the answers are not checked */
+    bool half_done;     /* a call half done may explain "full" and "empty" */
+    bool no_membarrier; /* the kernel has no such call */
+    bool informs;       /* "not lock-free" is a remark, not a failure */
+};
+extern const struct scenario scenarios[]; /* the last one has no name */
+
+enum call { PUSH, TRY_PUSH, POP, TRY_POP, CLOSE };
+enum answer { DONE, FULL, EMPTY, CLOSED };
+void begin(enum call call, long job); /* around each call of the queue */
+void end(enum answer answer, long job);
+void quietly(void (*work)(long), long number); /* in one step */
+_Noreturn void fail(const char *rule, ...);
+
+/* --- between the parts --------------------------------------------------- */
+
+/* What a thread can know to have happened: the steps of each thread up to some
+ * number (a vector clock), and the stores to each atomic place up to one. */
+struct knowledge {
+    int steps[THREADS];
+    unsigned char stores[PLACES];
+};
+
+struct thread {
+    const char *name;
+    enum { READY, WAITS, FROZEN, OVER } state;
+    const char *why;   /* it does not run, */
+    const void *where; /* and where: address of a mutex, for example */
+    const void *pc;    /* the instruction of its present step */
+    jmp_buf here;      /* where it goes on */
+    int error;         /* its errno */
+    int call;          /* number of its present call, or 0 */
+    int turn;          /* steps since it was switched to */
+    int idle;          /* repeated steps in a row */
+    long rests;        /* until `news` differs from this */
+    struct knowledge knows;
+    struct knowledge pending; /* an acquire fence would add this */
+    struct knowledge fenced;  /* the last release fence has covered this */
+};
+
+struct run {
+    int preemptions, stale, spurious, frozen; /* so far, within the bounds */
+    int steps, points, calls, unfinished;
+};
+
+extern struct thread threads[THREADS], *running;
+extern const struct scenario *scenario;
+extern struct run run; /* the present one */
+extern bool quiet, tracing;
+extern long news; /* grows with everything that another thread may notice */
+
+int choose(int options);
+bool unlikely(int *so_far, int bound);
+void step(const void *at);
+void block(const char *why, const void *where);
+int wake(const void *where, int most);
+
+/* All but the first two append a value to the history of the place. */
+enum operation { LOAD, FIND, STORE, SWAP, ADD, SUB, AND, OR, XOR };
+enum kind { READ, WRITE, ATOMIC }; /* ATOMIC | WRITE: an atomic write */
+void learn(struct knowledge *into, const struct knowledge *from);
+bool touch(const void *at, size_t size, int kind);
+void plain(const void *at, size_t size, int kind);
+uint64_t newest(const void *at, int size);
+uint64_t atomic(void *at, int size, int op, uint64_t operand, int order);
+int everybody_sees_everything(void);
+void *student_aligned_alloc(size_t alignment, size_t size);
+void remember_world(void), restore_world(void), check_history(void);
+
+/* The memory of the code under test. The linker marks its ends. */
+extern char world[] __asm__("__start_student");
+extern char end_of_world[] __asm__("__stop_student");
+
+#define AT(ADDRESS) ((long)((const char *)(ADDRESS)-world))
+#define HERE        (running->pc = (char *)__builtin_return_address(0) - 1)
+#define NOTE(...)                                                              \
+    if (tracing && !quiet && running->idle == 0)                               \
+    printf("%d|%s|", run.steps, running->name), printf(__VA_ARGS__),           \
+        printf("|%p\n", running->pc)
+
+#endif

@@ -1,0 +1,210 @@
+/*
+ * history.c - do the answers fit a bounded queue?
+ *
+ * A queue is linearizable (Herlihy and Wing, 1990) if each call seems to take
+ * effect at one instant between its begin and its end. So the calls of a run
+ * must have some order that keeps "ended before the other began" and in which
+ * a plain sequential queue would have given the same answers. There are few
+ * calls in a run: we try all orders.
+ *
+ * When may a try answer "full" or "empty"? Strictly, only if there is an
+ * instant within the call when the queue is. A scenario with `half_done` also
+ * accepts what the contract of stage 08 says: "full" while a pop that has
+ * taken its job has not returned, "empty" while the push of the job that is
+ * next has not returned. It never accepts either for mere contention.
+ *
+ * If a load in the run was stale, one call is before another only if the other
+ * could know, not by the clock on the wall: with weak memory a job is there for
+ * those who have heard of it.
+ */
+#include "explore.h"
+#include <stdio.h>
+#include <string.h>
+
+enum { CALLS = 24 };
+
+static struct entry {
+    const struct thread *thread;
+    enum call call;
+    enum answer answer;
+    long job;
+    int begun, ended;      /* steps of the run */
+    struct knowledge knew; /* what the thread knew when it began */
+} entries[CALLS];
+
+struct queue {
+    int pushes[CALLS], head, tail; /* the calls that put in what is queued */
+    bool closed;
+};
+
+/* What the producer of a job writes before the push, and the consumer reads
+ * after the pop: the queue has to order the two. */
+static long data[CALLS] __attribute__((section("student")));
+
+static const char *const calls[] = {"push", "try_push", "pop", "try_pop",
+                                    "close"};
+static const char *const answers[] = {"done", "full", "empty", "closed"};
+static unsigned left_out;       /* calls that the present order ignores */
+static const struct entry *odd; /* the call that does not fit in */
+static int most;                /* at the best order so far, of this length */
+
+void
+begin(enum call call, long job)
+{
+    if (quiet)
+        return;
+    if (run.calls == CALLS)
+        fail("the explorer's limit: more than %d calls", CALLS);
+    running->pc = NULL;
+    run.steps++;
+    if (job) {
+        touch(&data[job], sizeof data[job], WRITE);
+        NOTE("%s begins, job %ld with data at [%ld]", calls[call], job,
+             AT(&data[job]));
+    } else {
+        NOTE("%s begins", calls[call]);
+    }
+    entries[run.calls] = (struct entry){.thread = running,
+                                        .call = call,
+                                        .job = job,
+                                        .begun = run.steps,
+                                        .knew = running->knows};
+    running->call = ++run.calls;
+}
+
+void
+end(enum answer answer, long job)
+{
+    struct entry *e = &entries[running->call - 1];
+
+    if (quiet)
+        return;
+    running->pc = NULL;
+    running->call = 0;
+    e->answer = answer;
+    e->job = job;
+    e->ended = ++run.steps;
+    NOTE(job ? "%s ends: %s, job %ld" : "%s ends: %s", calls[e->call],
+         answers[answer], job);
+    if ((e->call == POP || e->call == TRY_POP) && job > 0 && job < CALLS)
+        touch(&data[job], sizeof data[job], READ);
+}
+
+static bool
+before(const struct entry *a, const struct entry *b)
+{
+    if (run.stale == 0 || a->thread == b->thread)
+        return a->ended < b->begun;
+    return a->ended <= b->knew.steps[a->thread - threads];
+}
+
+/* May this call be half done when `now`, the last one of the set, is answered?
+ * Not if one of them began after it had ended. */
+static bool
+half_done(const struct entry *e, unsigned set, const struct entry *now)
+{
+    for (int i = 0; i < run.calls && run.stale == 0; i++)
+        if (set >> i & 1 && before(e, &entries[i]))
+            return false;
+    return scenario->half_done && !before(e, now);
+}
+
+/* Would a sequential queue answer so, after those in the set? */
+static bool
+fits(struct queue *q, unsigned set, const struct entry *e)
+{
+    int queued = q->tail - q->head;
+    bool push = e->call == PUSH || e->call == TRY_PUSH;
+    const struct entry *next = &entries[q->pushes[q->head]];
+
+    if (e->call == CLOSE)
+        return q->closed = true;
+    if (e->answer == CLOSED)
+        return q->closed && (push || queued == 0);
+    if (e->answer == EMPTY)
+        return e->call == TRY_POP &&
+               (queued ? half_done(next, set, e) : !q->closed);
+    if (e->answer == FULL) {
+        bool full = queued == scenario->capacity;
+        for (int i = 0; i < run.calls; i++)
+            full |= set >> i & 1 && entries[i].answer == DONE &&
+                    (entries[i].call == POP || entries[i].call == TRY_POP) &&
+                    half_done(&entries[i], set, e);
+        return full && !q->closed && e->call == TRY_PUSH;
+    }
+    if (push) {
+        q->pushes[q->tail++] = (int)(e - entries);
+        return queued < scenario->capacity && !q->closed;
+    }
+    q->head++;
+    return queued > 0 && next->job == e->job;
+}
+
+/* Is there an order of the calls that are not in the set? */
+static bool
+ordered(struct queue q, unsigned set, int size)
+{
+    if (size > most)
+        most = size;
+    for (int i = 0; i < run.calls; i++) {
+        struct queue after = q;
+        bool next = !(set >> i & 1);
+        for (int j = 0; j < run.calls; j++)
+            next = next && (set >> j & 1 || !before(&entries[j], &entries[i]));
+        if (!next)
+            continue;
+        if (!fits(&after, set | 1u << i, &entries[i]))
+            odd = size == most ? &entries[i] : odd;
+        else if (ordered(after, set | 1u << i, size + 1))
+            return true;
+    }
+    return (set | left_out) == (1u << run.calls) - 1;
+}
+
+static void
+check_order(unsigned without)
+{
+    left_out = without;
+    most = 0;
+    if (!ordered((struct queue){.head = 0}, left_out, 0))
+        fail("not linearizable: in no order of the calls can %s's %s, job %ld, "
+             "be answered with \"%s\"",
+             odd->thread->name, calls[odd->call], odd->job,
+             answers[odd->answer]);
+}
+
+/* What went in comes out, once. (Job 0 is nobody's, see laps().) */
+static void
+check_jobs(void)
+{
+    for (long job = 1; job < CALLS; job++) {
+        int in = 0, out = 0;
+        for (struct entry *e = entries; e < entries + run.calls; e++)
+            if (e->job == job && e->answer == DONE)
+                e->call <= TRY_PUSH ? in++ : out++;
+        if (in != out)
+            fail("job %ld went in %s, and came out %s", job,
+                 in ? "once" : "never",
+                 out > 1   ? "twice"
+                 : out > 0 ? "once"
+                           : "never");
+    }
+}
+
+void
+check_history(void)
+{
+    unsigned refused = 0;
+
+    check_jobs();
+
+    for (int i = 0; i < run.calls; i++)
+        if (entries[i].answer == FULL || entries[i].answer == EMPTY)
+            refused |= 1u << i;
+    if (scenario->capacity == 0)
+        return;
+    check_order(run.stale ? refused : 0);
+    for (int i = 0; run.stale && i < run.calls; i++)
+        if (refused >> i & 1)
+            check_order(refused & ~(1u << i));
+}

@@ -1,0 +1,112 @@
+/*
+ * jobs.h - what the threads of a scenario can do with a queue.
+ *
+ * Each call is announced with begin() and its answer reported with end(), so
+ * that history.c can judge them. Jobs are numbers from 1 on.
+ */
+#ifndef JOBS_H
+#define JOBS_H
+
+#include "explore.h"
+#include "job_queue.h"
+
+_Static_assert((int)JQ_OK == DONE && (int)JQ_FULL == FULL &&
+                   (int)JQ_EMPTY == EMPTY && (int)JQ_CLOSED == CLOSED,
+               "an answer has the same number here and there");
+
+static struct job_queue *queue;
+
+static enum jq_result
+queue_put(struct job job)
+{
+    return jq_try_push(queue, job);
+}
+
+static enum jq_result
+queue_take(struct job *job)
+{
+    return jq_try_pop(queue, job);
+}
+
+/* The try calls of the queue that the scenario is about. */
+static enum jq_result (*put)(struct job job) = queue_put;
+static enum jq_result (*take)(struct job *job) = queue_take;
+
+static void
+make(long capacity)
+{
+    queue = jq_create((size_t)capacity);
+}
+
+static void
+push(long job)
+{
+    begin(PUSH, job);
+    end((enum answer)jq_push(queue, (struct job){.arg = (void *)job}), job);
+}
+
+static void
+pop(long unused)
+{
+    struct job job = {.arg = NULL};
+
+    begin(POP, unused);
+    enum jq_result answer = jq_pop(queue, &job);
+    end((enum answer)answer, (long)job.arg);
+}
+
+static void
+try_push(long job)
+{
+    begin(TRY_PUSH, job);
+    end((enum answer)put((struct job){.arg = (void *)job}), job);
+}
+
+static void
+try_pop(long unused)
+{
+    struct job job = {.arg = NULL};
+
+    begin(TRY_POP, unused);
+    enum jq_result answer = take(&job);
+    end((enum answer)answer, (long)job.arg);
+}
+
+static void
+close_queue(long unused)
+{
+    begin(CLOSE, unused);
+    jq_close(queue);
+    end(DONE, unused);
+}
+
+static void
+length(long most)
+{
+    if (jq_len(queue) > (size_t)most)
+        fail("jq_len says %zu, and there is room for %ld", jq_len(queue), most);
+}
+
+/* Goes round and round, to where counters of 8 or 16 bits begin again. */
+static void
+laps(long count)
+{
+    struct job job = {.arg = NULL};
+
+    for (; count > 0; count--)
+        if (put(job) != JQ_OK || take(&job) != JQ_OK)
+            return;
+}
+
+/* When the others are over: pops more often than there can be jobs. */
+static void
+finish(long unused)
+{
+    for (int i = 0; i < 4; i++)
+        try_pop(unused);
+    if (queue && jq_len(queue) != 0)
+        fail("jq_len says %zu of an empty queue", jq_len(queue));
+    jq_destroy(queue);
+}
+
+#endif

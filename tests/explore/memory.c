@@ -1,0 +1,387 @@
+/*
+ * memory.c - what a load may return, and who may touch what.
+ *
+ * Weak memory. An atomic place keeps every value stored in it during a run. A
+ * load may return any that the thread has not yet seen superseded: so does a
+ * processor with buffers, and so says the C standard. A read-modify-write takes
+ * the newest one. A store with release order hands on what its thread knows, a
+ * load with acquire order takes that over; fences and seq_cst likewise (C17,
+ * 5.1.2.4 and 7.17.3). CDSChecker, GenMC and Loom explore the same way. Not
+ * covered: stores that take effect in another order than the run's.
+ *
+ * Data races. Knowledge includes a vector clock. Two accesses to a byte, one a
+ * write and one not atomic, are a race unless the later thread knows of the
+ * earlier access (FastTrack, PLDI 2009). That finds a race even in a schedule
+ * in which it does no harm, so plain accesses need no schedules of their own.
+ */
+#include "explore.h"
+#include <stdatomic.h>
+#include <string.h>
+
+enum { HEAP = 1 << 14, WORLD = 1 << 16, STORES = 250, KINDS = 4 };
+
+/* The world of the code under test: `run` has moved its global variables to the
+ * section "student", and here is its heap. A run begins with a copy of the
+ * world that setup has left. The heap never uses memory twice, so a use after
+ * free shows. */
+static struct {
+    _Alignas(64) char bytes[HEAP];
+    bool alive[HEAP];
+    size_t used;
+} heap __attribute__((section("student")));
+static char first_world[WORLD];
+
+static struct place {
+    uintptr_t at;
+    int size, count;
+    struct store {
+        uint64_t value;
+        struct knowledge gives; /* to whoever reads it with acquire */
+    } stores[STORES];
+} places[PLACES];
+static int place_count;
+static struct knowledge in_order; /* what seq_cst has made known to all */
+
+/* The last access of each thread and kind to a byte of the world. */
+static struct shadow {
+    long run;
+    int steps[THREADS][KINDS];
+} shadows[WORLD];
+static long runs;
+
+void
+remember_world(void)
+{
+    memcpy(first_world, world, (size_t)(end_of_world - world));
+}
+
+void
+restore_world(void)
+{
+    memcpy(world, first_world, (size_t)(end_of_world - world));
+    memset(&in_order, 0, sizeof in_order);
+    place_count = 0;
+    runs++;
+}
+
+void *
+student_aligned_alloc(size_t alignment, size_t size)
+{
+    size_t start = (heap.used + 16 + alignment - 1) & -alignment;
+
+    if (size > HEAP || start + size > HEAP)
+        fail("the explorer's limit: more than %d bytes allocated", HEAP);
+    memset(heap.bytes + start, 0xa5, size);
+    memset(heap.alive + start, true, size);
+    memcpy(heap.bytes + start - sizeof size, &size, sizeof size);
+    heap.used = start + size;
+    return heap.bytes + start;
+}
+
+void
+student_free(char *block)
+{
+    size_t size;
+
+    HERE;
+    if (block == NULL)
+        return;
+    memcpy(&size, block - sizeof size, sizeof size);
+    plain(block, size, WRITE); /* nobody may be using it at the same time */
+    memset(heap.alive + (block - heap.bytes), false, size);
+}
+
+/* --- who may touch what -------------------------------------------------- */
+
+void
+learn(struct knowledge *into, const struct knowledge *from)
+{
+    for (int i = 0; i < THREADS; i++)
+        if (into->steps[i] < from->steps[i])
+            into->steps[i] = from->steps[i];
+    for (int i = 0; i < PLACES; i++)
+        if (into->stores[i] < from->stores[i])
+            into->stores[i] = from->stores[i];
+}
+
+static void
+touch_byte(struct shadow *s, const void *at, int kind)
+{
+    int me = (int)(running - threads), *known = running->knows.steps;
+
+    if (s->run != runs)
+        *s = (struct shadow){.run = runs};
+    if (s->steps[me][kind] > known[me])
+        return; /* checked already, and nobody was told of it since */
+    for (int t = 0; t < THREADS; t++)
+        for (int k = 0; k < KINDS; k++)
+            if (s->steps[t][k] > known[t] && t != me && (k | kind) & WRITE &&
+                !(k & kind & ATOMIC))
+                fail("data race: %s %s [%ld], %s %s it in step %d, and nothing "
+                     "orders the two",
+                     running->name, kind & WRITE ? "writes" : "reads", AT(at),
+                     threads[t].name, k & WRITE ? "wrote" : "read",
+                     s->steps[t][k]);
+    s->steps[me][kind] = run.steps;
+}
+
+/* Local variables and errno lie outside of the world. */
+bool
+touch(const void *at, size_t size, int kind)
+{
+    size_t in_heap = (size_t)((const char *)at - heap.bytes);
+
+    if ((const char *)at < world || (const char *)at >= end_of_world)
+        return false;
+    if (in_heap < HEAP && !heap.alive[in_heap])
+        fail("bad memory: %s uses [%ld], which is not allocated, or not any "
+             "more",
+             running->name, AT(at));
+    for (size_t i = 0; i < size; i++)
+        touch_byte(&shadows[AT(at) + (long)i], at, kind);
+    return true;
+}
+
+void
+plain(const void *at, size_t size, int kind)
+{
+    run.steps++;
+    if (!touch(at, size, kind))
+        return;
+    for (int i = 0; kind == WRITE && i < place_count; i++)
+        if (places[i].at - (uintptr_t)at < size)
+            places[i].at = 0; /* initialised anew: begins a new history */
+    NOTE("%s [%ld]", kind == WRITE ? "writes" : "reads", AT(at));
+}
+
+/* --- what a load may return ---------------------------------------------- */
+
+static struct place *
+place_of(const void *at, int size)
+{
+    struct place *p = places;
+
+    while (p < places + place_count && p->at != (uintptr_t)at)
+        p++;
+    if (p == places + PLACES)
+        fail("the explorer's limit: more than %d atomic places", PLACES);
+    if (p == places + place_count) {
+        place_count++;
+        p->at = (uintptr_t)at;
+        p->size = size;
+        p->count = 1;
+        p->stores[0] = (struct store){.value = 0};
+        memcpy(&p->stores[0].value, at, (size_t)size);
+    }
+    return p;
+}
+
+uint64_t
+newest(const void *at, int size)
+{
+    struct place *p = place_of(at, size);
+
+    return p->stores[p->count - 1].value;
+}
+
+static bool
+acquires(int order)
+{
+    return order != memory_order_relaxed && order != memory_order_release;
+}
+
+static bool
+releases(int order)
+{
+    return order >= memory_order_release;
+}
+
+/* How far back may a load look? Not beyond what it has seen, nor, if it is
+ * seq_cst, beyond what seq_cst accesses and fences have shown to all. */
+static int
+choose_store(struct place *p, int order)
+{
+    int last = p->count - 1, first = running->knows.stores[p - places];
+
+    if (order == memory_order_seq_cst && in_order.stores[p - places] > first)
+        first = in_order.stores[p - places];
+    if (run.stale == scenario->stale || running->idle > 0)
+        return last;
+    last -= choose(last - first + 1);
+    run.stale += last < p->count - 1;
+    return last;
+}
+
+static void
+see(struct place *p, int which, int order)
+{
+    unsigned char *seen = &running->knows.stores[p - places];
+    unsigned char *by_all = &in_order.stores[p - places];
+
+    if (*seen < which)
+        *seen = (unsigned char)which;
+    if (order == memory_order_seq_cst && *by_all < which)
+        *by_all = (unsigned char)which;
+}
+
+static void
+append(struct place *p, uint64_t value, int order, bool after_read)
+{
+    struct thread *me = running;
+    struct store last = p->stores[p->count - 1];
+    int this = p->count < STORES ? p->count++ : STORES - 1;
+    struct store *s = &p->stores[this];
+
+    see(p, this, order);
+    if (releases(order))
+        me->knows.steps[me - threads] = run.steps;
+    s->value = value;
+    s->gives = releases(order) ? me->knows : me->fenced;
+    s->gives.stores[p - places] = (unsigned char)this;
+    if (after_read) /* a read-modify-write continues the release sequence */
+        learn(&s->gives, &last.gives);
+    news += value != last.value;
+    memcpy((void *)p->at, &value, (size_t)p->size);
+}
+
+/* An atomic access; returns the value that was there. */
+uint64_t
+atomic(void *at, int size, int op, uint64_t x, int order)
+{
+    static const char *const orders[] = {"relaxed", "consume", "acquire",
+                                         "release", "acq_rel", "seq_cst"};
+    static const char *const names[] = {"load", "failed CAS", "store",
+                                        "swap", "add",        "sub",
+                                        "and",  "or",         "xor"};
+    struct place *p = place_of(at, size);
+    int last = p->count - 1, which = op == LOAD ? choose_store(p, order) : last;
+    uint64_t old = p->stores[which].value;
+    uint64_t results[] = {old,     old,     x,       x,      old + x,
+                          old - x, old & x, old | x, old ^ x};
+    uint64_t now = results[op] & UINT64_MAX >> (64 - 8 * size);
+
+    touch(at, (size_t)size, op < STORE ? ATOMIC : ATOMIC | WRITE);
+    if (op != STORE) {
+        see(p, which, order);
+        learn(acquires(order) ? &running->knows : &running->pending,
+              &p->stores[which].gives);
+    }
+    if (op >= STORE) {
+        append(p, now, order, op != STORE);
+        NOTE("%s %s [%ld]: %ld -> %ld", orders[order], names[op], AT(at),
+             (long)old, (long)now);
+    } else {
+        NOTE("%s %s [%ld]: %ld%s", orders[order], names[op], AT(at), (long)now,
+             which < last ? ", which is stale" : "");
+    }
+    return old;
+}
+
+static bool
+compare_swap(void *at, int size, void *hoped, uint64_t wanted, int order,
+             int failing, bool weak)
+{
+    uint64_t now = newest(at, size);
+    bool swap = memcmp(&now, hoped, (size_t)size) == 0 &&
+                !(weak && unlikely(&run.spurious, scenario->spurious));
+
+    atomic(at, size, swap ? SWAP : FIND, wanted, swap ? order : failing);
+    memcpy(hoped, &now, (size_t)size);
+    return swap;
+}
+
+void
+__tsan_atomic_thread_fence(int order)
+{
+    struct thread *me = running;
+
+    HERE;
+    step(NULL);
+    if (acquires(order))
+        learn(&me->knows, &me->pending);
+    if (order == memory_order_seq_cst) {
+        learn(&me->knows, &in_order);
+        memcpy(in_order.stores, me->knows.stores, PLACES);
+    }
+    if (releases(order)) {
+        me->knows.steps[me - threads] = run.steps;
+        me->fenced = me->knows;
+    }
+    NOTE("fence (order %d)", order);
+}
+
+/* membarrier(2): a full fence in every thread at once. */
+int
+everybody_sees_everything(void)
+{
+    for (int i = 0; i < THREADS * place_count; i++)
+        threads[i % THREADS].knows.stores[i / THREADS] =
+            (unsigned char)(places[i / THREADS].count - 1);
+    return 0;
+}
+
+void
+quietly(void (*work)(long), long number)
+{
+    step(NULL);
+    NOTE("goes on, in one step");
+    quiet = true;
+    work(number);
+    quiet = false;
+}
+
+/* --- what the compiler calls -------------------------------------------- */
+
+/* clang-format off */
+#define STEP (HERE, step(at))
+#define MODIFY(U, BITS, NAME, OP) \
+    U __tsan_atomic##BITS##_##NAME(void *at, U operand, int order) \
+    { STEP; return (U)atomic(at, BITS / 8, OP, operand, order); }
+#define COMPARE(U, BITS, STRENGTH, WEAK) \
+    int __tsan_atomic##BITS##_compare_exchange_##STRENGTH( \
+        void *at, void *hoped, U wanted, int order, int failing) \
+    { STEP; return compare_swap(at, BITS / 8, hoped, wanted, order, failing, WEAK); }
+/* clang calls this for every compare-and-swap, gcc for __sync_... */
+#define COMPARE_VALUE(U, BITS) \
+    U __tsan_atomic##BITS##_compare_exchange_val( \
+        void *at, U hoped, U wanted, int order, int failing) \
+    { \
+        STEP; \
+        compare_swap(at, BITS / 8, &hoped, wanted, order, failing, false); \
+        return hoped; \
+    }
+#define ATOMIC_CALLS(U, BITS) \
+    U __tsan_atomic##BITS##_load(void *at, int order) \
+    { STEP; return (U)atomic(at, BITS / 8, LOAD, 0, order); } \
+    MODIFY(U, BITS, store, STORE) \
+    MODIFY(U, BITS, exchange, SWAP) \
+    MODIFY(U, BITS, fetch_add, ADD) \
+    MODIFY(U, BITS, fetch_sub, SUB) \
+    MODIFY(U, BITS, fetch_and, AND) \
+    MODIFY(U, BITS, fetch_or, OR) \
+    MODIFY(U, BITS, fetch_xor, XOR) \
+    COMPARE(U, BITS, weak, true) \
+    COMPARE(U, BITS, strong, false) \
+    COMPARE_VALUE(U, BITS)
+ATOMIC_CALLS(uint8_t, 8)
+ATOMIC_CALLS(uint16_t, 16)
+ATOMIC_CALLS(uint32_t, 32)
+ATOMIC_CALLS(uint64_t, 64)
+
+#define PLAIN_CALL(NAME, SIZE, KIND) \
+    void __tsan_##NAME##SIZE(void *at) { HERE; plain(at, SIZE, KIND); }
+#define PLAIN_CALLS(SIZE) \
+    PLAIN_CALL(read, SIZE, READ) PLAIN_CALL(unaligned_read, SIZE, READ) \
+    PLAIN_CALL(write, SIZE, WRITE) PLAIN_CALL(unaligned_write, SIZE, WRITE)
+PLAIN_CALLS(1)
+PLAIN_CALLS(2)
+PLAIN_CALLS(4)
+PLAIN_CALLS(8)
+PLAIN_CALLS(16)
+void __tsan_read_range(void *at, size_t n) { HERE; plain(at, n, READ); }
+void __tsan_write_range(void *at, size_t n) { HERE; plain(at, n, WRITE); }
+void __tsan_func_entry(void *caller) { (void)caller; }
+void __tsan_func_exit(void) {}
+void __tsan_atomic_signal_fence(int order) { (void)order; }
+void __tsan_init(void) {}
+/* clang-format on */
