@@ -163,7 +163,7 @@ has_descriptors() { [ "$(fds "$PID")" = "$1" ]; }
 make_links() {
   ln -s ../outside.txt "$SITE/out"
   ln -s "$BATS_TEST_TMPDIR/outside.txt" "$SITE/absolute"
-  ln -s .. "$SITE/sub/up"
+  ln -s ../.. "$SITE/sub/up"
   ln -s "$BATS_TEST_TMPDIR" "$SITE/folder"
   ln -s sub/up/../outside.txt "$SITE/winding"
   ln -s out "$SITE/chain"
