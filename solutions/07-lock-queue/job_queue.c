@@ -30,7 +30,7 @@
 /* Something that threads wait for. */
 struct condition {
     pthread_cond_t cond;
-    size_t sleepers; /* threads that wait for it now */
+    size_t sleepers; /* threads that wait for it and were not yet signalled */
 };
 
 struct job_queue {
@@ -116,9 +116,8 @@ take(struct job_queue *q)
 static void
 sleep_until(struct condition *condition, pthread_mutex_t *lock)
 {
-    condition->sleepers++;
+    condition->sleepers++; /* whoever signals takes one off */
     pthread_cond_wait(&condition->cond, lock);
-    condition->sleepers--;
 }
 
 /* Lets go of the lock, and wakes one thread that waits for the condition. */
@@ -127,15 +126,20 @@ unlock_and_wake(struct job_queue *q, struct condition *condition)
 {
     /* TODO 7: unlock, and wake a sleeper if there is one.
      * Signal after unlocking: a thread that is woken while you hold the lock
-     * can do nothing but wait for it. But sleepers may only be read while you
-     * hold it. The line below wakes nobody.
+     * can do nothing but wait for it. But sleepers belongs to what the lock
+     * guards. Take the one that you will signal off the count, so that those
+     * who come before it has woken up need not signal again. The line below
+     * wakes nobody.
      * STUB: (void)condition;
      * STUB: pthread_mutex_unlock(&q->lock);
      */
-    /* No wake-up gets lost. A thread that is asleep has been counted; one that
-     * comes for the lock after us looks at the queue before it sleeps, and
-     * finds what we have changed. */
+    /* No wake-up gets lost. A thread that is asleep is counted, or somebody is
+     * about to signal; one that comes for the lock after us looks at the queue
+     * before it sleeps, and finds what we have changed. (A thread that woke up
+     * for no reason is counted twice: that costs a signal for nobody.) */
     bool somebody_sleeps = condition->sleepers > 0;
+    if (somebody_sleeps)
+        condition->sleepers--;
     pthread_mutex_unlock(&q->lock);
     if (somebody_sleeps)
         pthread_cond_signal(&condition->cond);
