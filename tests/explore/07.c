@@ -6,9 +6,18 @@
  */
 #include "jobs.h"
 
-#define MAIN {"main", {{finish}}}
+#define MAIN                                                                   \
+    {                                                                          \
+        "main",                                                                \
+        {                                                                      \
+            {                                                                  \
+                finish                                                         \
+            }                                                                  \
+        }                                                                      \
+    }
 
 /* clang-format off */
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers" /* {pop} */
 const struct scenario scenarios[] = {
     {.name = "one-slot", .setup = {{make, 1}}, .capacity = 1,
      .threads = {MAIN,

@@ -99,6 +99,7 @@ pop_somehow(long unused)
 }
 
 /* clang-format off */
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers" /* {pop} */
 #define MAIN {"main", {{finish_all}}}
 #define THREE_AND_TWO \
     .threads = {MAIN, \
@@ -149,7 +150,7 @@ const struct scenario scenarios[] = {
                  {"prod A", {{try_push, 1}, {try_push, 2}}},
                  {"prod B", {{try_push, 3}}},
                  {"cons A", {{try_pop}}},
-                 {"cons B", {{try_pop}}}},
+                 {"cons B", {{try_pop}, {length, 2}}}},
      .half_done = true, .preemptions = 2},
     {.name = "try-mixed", .setup = {{make, 2}}, MIXED, .capacity = 2,
      .half_done = true, .preemptions = 3, .stale = 1},
@@ -178,38 +179,38 @@ const struct scenario scenarios[] = {
      .preemptions = 2},
 
     /* push and pop, which sleep */
-    {.name = "wait-1x1", .setup = {{make, 1}}, .capacity = 1,
+    {.name = "sleep-1x1", .setup = {{make, 1}}, .capacity = 1,
      .threads = {MAIN,
                  {"producer", {{push, 1}, {push, 2}}},
                  {"consumer", {{pop}, {pop}}}},
      .half_done = true, .preemptions = 2, .stale = 1, .spurious = 1},
-    {.name = "wait-2x1", .setup = {{make, 1}}, .capacity = 1,
+    {.name = "sleep-2x1", .setup = {{make, 1}}, .capacity = 1,
      .threads = {MAIN,
                  {"prod A", {{push, 1}, {push, 2}}},
                  {"prod B", {{push, 3}}},
                  {"consumer", {{pop}, {pop}, {pop}}}},
      .half_done = true, .preemptions = 1, .spurious = 1},
-    {.name = "wait-1x2", .setup = {{make, 1}}, .capacity = 1,
+    {.name = "sleep-1x2", .setup = {{make, 1}}, .capacity = 1,
      .threads = {MAIN,
                  {"producer", {{push, 1}, {push, 2}, {push, 3}}},
                  {"cons A", {{pop}}},
                  {"cons B", {{pop}, {pop}}}},
      .half_done = true, .preemptions = 1, .spurious = 1},
-    {.name = "wait-2x2", .setup = {{make, 2}}, .capacity = 2,
+    {.name = "sleep-2x2", .setup = {{make, 2}}, .capacity = 2,
      .threads = {MAIN,
                  {"prod A", {{push, 1}}},
                  {"prod B", {{push, 2}}},
                  {"cons A", {{pop}}},
                  {"cons B", {{pop}}}},
      .half_done = true, .preemptions = 1},
-    {.name = "wait-2x2-full", .setup = {{make, 2}, {fill, 2}},
+    {.name = "sleep-2x2-full", .setup = {{make, 2}, {fill, 2}},
      .threads = {MAIN,
                  {"cons A", {{pop}}},
                  {"cons B", {{pop}}},
                  {"prod A", {{push, 1}}},
                  {"prod B", {{push, 2}}}},
      .preemptions = 1},
-    {.name = "wait-no-membarrier", .setup = {{make, 1}}, .capacity = 1,
+    {.name = "sleep-no-membarrier", .setup = {{make, 1}}, .capacity = 1,
      .threads = {MAIN,
                  {"producer", {{push, 1}, {push, 2}}},
                  {"consumer", {{pop}, {pop}}}},
@@ -262,6 +263,15 @@ const struct scenario scenarios[] = {
                  {"cons A", {{try_pop}}},
                  {"cons B", {{try_pop}, {try_pop}}}},
      .half_done = true, .preemptions = 2},
+    /* The consumers pass all tickets of a lap, while one of them has not yet
+     * taken what it has the ticket for: its entry must not be used again. */
+    {.name = "scq-passed", .setup = {{make_scq, 2}, {fill, 1}},
+     .threads = {MAIN,
+                 {"slow", {{try_pop}}},
+                 {"cons A", {{try_pop}, {try_pop}, {try_pop}}},
+                 {"producer", {{try_push, 2}}},
+                 {"cons B", {{try_pop}}}},
+     .preemptions = 2},
     {0},
 };
 /* clang-format on */

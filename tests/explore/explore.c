@@ -1,40 +1,23 @@
 /*
- * explore.c - which thread takes the next step, and which one else could have.
+ * explore.c - runs a scenario in all schedules, one after the other.
  *
  * A stress test meets the schedules that the machine happens to produce. The
- * explorer makes them itself. The threads of a scenario are coroutines on one
- * real thread; before each step that others could notice (an atomic access, a
- * mutex, condition or futex call) step() decides who goes on. Every decision,
- * also what a load returns and whether a wake-up is spurious, goes through
- * choose(), and `path` holds the answers of the present run. The next run
- * repeats the path except for the last answer that has an alternative: a
+ * explorer makes them itself. Whatever could go one way or another in a run,
+ * who goes on, what a load returns, whether a wake-up is spurious, is decided
+ * by choose(), and `path` holds the answers of the present run. The next run
+ * repeats the path but for the last answer that has an alternative left: a
  * depth-first search that keeps no state but the path ("stateless model
- * checking": Godefroid, VeriSoft, 1997), and that can repeat any run exactly.
- *
- * All schedules would be too many, so a scenario bounds the preemptions, the
- * switches away from a thread that could have gone on. Most bugs need one or
- * two (Musuvathi and Qadeer, "Iterative context bounding", PLDI 2007: CHESS).
- *
- * Plain accesses are no scheduling points. Without a data race nobody can tell
- * when they happen, and a data race is found in memory.c however they happen.
+ * checking": Godefroid's VeriSoft, POPL 1997). So the same program always
+ * explores the same runs, and the one that fails can be repeated, step by step.
  */
 #include "explore.h"
-#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
 
-enum {
-    PATH = 20000,   /* choices in a run */
-    POINTS = 100000, /* a run with more scheduling points goes nowhere */
-    TURN = 500,      /* steps until others get the CPU, whatever happens */
-    MEMORY = 16,     /* steps that a thread remembers */
-    PATIENCE = 1000, /* repeated steps until a thread that spins has to rest */
-    RESTS = 10,     /* points that it costs when all have to rest */
-    STACK = 1 << 16,
-};
+enum { PATH = 20000, STACK = 1 << 16 };
 
 struct thread threads[THREADS] = {{.name = "main"}}, *running = threads;
 const struct scenario *scenario = scenarios;
@@ -46,9 +29,11 @@ static struct {
     unsigned char options, taken;
 } path[PATH];
 static int depth, length; /* choices made in this run; length of the path */
-static char verdict[300]; /* the rule that this run broke, or "" */
-static jmp_buf explorer;  /* where a run ends early */
+static char verdict[300]; /* the rule that this run has broken, or "" */
+static jmp_buf run_ends;
 static jmp_buf starts[THREADS];
+
+/* --- choices ------------------------------------------------------------- */
 
 int
 choose(int options)
@@ -67,6 +52,16 @@ choose(int options)
     return path[depth++].taken;
 }
 
+/* Things that happen a limited number of times in a run. */
+bool
+unlikely(int *so_far, int bound)
+{
+    bool yes = *so_far < bound && choose(2) == 1;
+
+    *so_far += yes;
+    return yes;
+}
+
 static bool
 next_path(void)
 {
@@ -77,13 +72,12 @@ next_path(void)
     return length > 0;
 }
 
-bool
-unlikely(int *so_far, int bound)
-{
-    bool yes = *so_far < bound && choose(2) == 1;
+/* --- runs ---------------------------------------------------------------- */
 
-    *so_far += yes;
-    return yes;
+void
+end_run(void)
+{
+    _longjmp(run_ends, 1);
 }
 
 void
@@ -94,162 +88,15 @@ fail(const char *rule, ...)
     va_start(args, rule);
     vsnprintf(verdict, sizeof verdict, rule, args);
     va_end(args);
-    _longjmp(explorer, 1);
+    end_run();
 }
 
 static void
 crash(int number)
 {
     sysv_signal(number, crash);
-    fail("crash: %s", strsignal(number));
+    fail("CRASH: %s", strsignal(number));
 }
-
-/* --- scheduling ---------------------------------------------------------- */
-
-/* swapcontext() would enter the kernel twice, for the signal mask. */
-static void
-switch_to(struct thread *next)
-{
-    struct thread *me = running;
-
-    me->error = errno;
-    next->turn = 0;
-    running = next;
-    if (_setjmp(me->here) == 0)
-        _longjmp(next->here, 1);
-    errno = running->error;
-}
-
-static bool
-can_run(const struct thread *t)
-{
-    return t->state == READY && t->rests != news;
-}
-
-static _Noreturn void
-stuck(void)
-{
-    fail(run.frozen ? "not lock-free: one thread stands still inside a call, "
-                      "and the others get nowhere"
-                    : "deadlock, lost wake-up or livelock: nobody gets "
-                      "anywhere any more");
-}
-
-/* Nobody has anything new to look at. Those who spin look again, in turn, since
- * they may count how often. If nobody spins, the run is stuck; or it is over,
- * and the frozen thread is the only one that has not finished. */
-static struct thread *
-last_resort(void)
-{
-    run.points += RESTS;
-    for (int i = 1; i <= THREADS; i++) {
-        struct thread *t = &threads[(running - threads + i) % THREADS];
-        if (t->state == READY && run.points < POINTS) {
-            t->rests = -1;
-            return t;
-        }
-    }
-    for (int i = 1; i < THREADS; i++)
-        if (threads[i].state < FROZEN)
-            stuck();
-    if (run.frozen == 0)
-        stuck();
-    _longjmp(explorer, 1);
-}
-
-static void
-schedule(void)
-{
-    struct thread *options[THREADS + 1], *me = running, *next;
-    bool stay = can_run(me);
-    int n = 0;
-
-    for (int i = 0; i < THREADS; i++) {
-        struct thread *t = &threads[(me - threads + i) % THREADS];
-        if (can_run(t) &&
-            (t == me || !stay || run.preemptions < scenario->preemptions))
-            options[n++] = t;
-    }
-    if (n == 0)
-        options[n++] = last_resort();
-    if (stay && me->call && run.frozen < scenario->frozen)
-        options[n++] = NULL; /* me, and never again */
-    next = options[choose(n)];
-    if (next == NULL) {
-        run.frozen++;
-        me->state = FROZEN;
-        me->why = "stands still";
-        NOTE("stands still from here on");
-        return schedule();
-    }
-    if (stay && next != me)
-        NOTE("is preempted");
-    run.preemptions += stay && next != me;
-    if (next != me)
-        switch_to(next);
-}
-
-/* A scheduling point, before each step that others could notice. A thread that
- * repeats a step although nothing has changed since is spinning. To preempt it
- * now or a round earlier makes no difference, so there is no choice; and after
- * some rounds it has to let the others go first. */
-void
-step(const void *at)
-{
-    static struct memory {
-        const void *pc, *at;
-        long news, call;
-    } memories[THREADS][MEMORY];
-    struct thread *me = running;
-    struct memory this = {me->pc, at, news, me->call}, *m;
-    bool again = false;
-
-    run.steps++;
-    if (quiet)
-        return;
-    m = memories[me - threads];
-    for (int i = 0; i < MEMORY; i++)
-        again |= memcmp(&m[i], &this, sizeof this) == 0;
-    if (!again)
-        m[me->turn++ % MEMORY] = this;
-    me->idle = again ? me->idle + 1 : 0;
-    if (++run.points > POINTS)
-        stuck();
-    if (me->turn > TURN || me->idle > PATIENCE)
-        me->rests = news;
-    if (!again || !can_run(me))
-        schedule();
-}
-
-void
-block(const char *why, const void *where)
-{
-    running->state = WAITS;
-    running->why = why;
-    running->where = where;
-    schedule();
-}
-
-/* Wakes at most so many of those that wait there, whichever it may be. */
-int
-wake(const void *where, int most)
-{
-    struct thread *waiting[THREADS];
-    int n = 0, woken = 0;
-
-    for (struct thread *t = threads; t < threads + THREADS; t++)
-        if (t->state == WAITS && t->where == where)
-            waiting[n++] = t;
-    for (; woken < most && n > 0; woken++) {
-        int i = choose(most - woken < n ? n : 1);
-        waiting[i]->state = READY;
-        waiting[i] = waiting[--n];
-    }
-    news += woken;
-    return woken;
-}
-
-/* --- runs ---------------------------------------------------------------- */
 
 static void
 perform(const struct act *acts)
@@ -264,13 +111,13 @@ static void
 thread_main(void)
 {
     if (_setjmp(starts[running - threads]) == 0)
-        _longjmp(explorer, 1);
+        end_run();
     perform(scenario->threads[running - threads].acts);
     running->state = OVER;
     running->knows.steps[running - threads] = run.steps;
     learn(&threads[0].knows, &running->knows); /* pthread_join() */
     if (--run.unfinished == 0)
-        threads[0].state = READY;
+        wake(threads, 1);
     news++;
     schedule();
 }
@@ -287,7 +134,7 @@ make_stacks(void)
         context.uc_stack.ss_size = STACK;
         makecontext(&context, thread_main, 0);
         running = &threads[i];
-        if (_setjmp(explorer) == 0)
+        if (_setjmp(run_ends) == 0)
             setcontext(&context);
     }
     running = threads;
@@ -299,6 +146,7 @@ run_once(void)
     run = (struct run){.steps = 0};
     depth = 0;
     news++;
+    verdict[0] = '\0';
     restore_world();
     for (int i = 0; i < THREADS; i++) {
         bool there = i > 0 && scenario->threads[i].name;
@@ -309,19 +157,21 @@ run_once(void)
         run.unfinished += there;
     }
     running = threads;
-    if (_setjmp(explorer) == 0) {
+    if (_setjmp(run_ends) == 0) {
         block("waits for the others to end", threads);
         perform(scenario->threads[0].acts);
         check_history();
     }
 }
 
+/* A queue that is not lock-free may still be as good as its contract says. */
 static bool
 is_remark(void)
 {
-    return scenario->informs && strncmp(verdict, "not lock-free", 13) == 0;
+    return scenario->informs && strncmp(verdict, "NOT LOCK-FREE", 13) == 0;
 }
 
+/* `run` turns this into sentences. */
 static void
 report(long runs)
 {
@@ -338,35 +188,44 @@ report(long runs)
     for (struct thread *t = threads + 1; t < threads + THREADS; t++)
         if (t->state != OVER)
             printf("|%s|%s|\n", t->name,
-                   t->state == READY ? "goes round in circles" : t->why);
+                   t->state == READY    ? "goes round in circles"
+                   : t->state == FROZEN ? "stands still"
+                                        : t->why);
 }
 
-/* explore SCENARIO [N]: explores it; shows the N-th run, even if all is well.
- * Without arguments: the names. `run` turns the output into sentences. */
+static void
+explore(long show)
+{
+    static long runs; /* not in a register that longjmp() restores */
+
+    quiet = true;
+    if (_setjmp(run_ends) == 0) {
+        perform(scenario->setup);
+        remember_world();
+    }
+    quiet = false;
+    for (bool more = !verdict[0]; more; more = !verdict[0] && next_path()) {
+        tracing = ++runs == show;
+        run_once();
+    }
+    report(runs);
+}
+
+/* explore SCENARIO [N]: explores it, and shows run N even if all is well.
+ * Without arguments: the names. */
 int
 main(int argc, char **argv)
 {
-    static long runs;
-
     for (; argc < 2 && scenario->name; scenario++)
         puts(scenario->name);
     while (scenario->name && strcmp(scenario->name, argv[1]) != 0)
         scenario++;
     if (scenario->name == NULL)
-        return argc > 1 ? 3 : 0;
+        return argc < 2 ? 0 : 2;
     sysv_signal(SIGSEGV, crash);
     sysv_signal(SIGFPE, crash);
     sysv_signal(SIGABRT, crash);
     make_stacks();
-    quiet = true;
-    if (_setjmp(explorer) == 0)
-        perform(scenario->setup);
-    quiet = false;
-    remember_world();
-    for (bool more = !verdict[0]; more; more = !verdict[0] && next_path()) {
-        tracing = ++runs == (argc > 2 ? atol(argv[2]) : 0);
-        run_once();
-    }
-    report(runs);
+    explore(argc > 2 ? atol(argv[2]) : 0);
     return verdict[0] && !is_remark();
 }

@@ -1,9 +1,10 @@
 /*
  * The interleaving explorer: runs a few threads in every order that matters.
  *
- *   explore.c   which thread runs next, and which one else could have
+ *   explore.c   all runs of a scenario, one after the other
+ *   schedule.c  which thread goes on, and which one else could have
  *   memory.c    what a load may return, and who may touch what
- *   calls.c     mutexes, condition variables, futexes, the heap
+ *   calls.c     what the code calls: locks, futexes, the heap
  *   history.c   do the answers fit a bounded queue?
  *   07.c, 08.c  the scenarios of a stage
  *
@@ -93,7 +94,9 @@ extern long news; /* grows with everything that another thread may notice */
 
 int choose(int options);
 bool unlikely(int *so_far, int bound);
+_Noreturn void end_run(void);
 void step(const void *at);
+void schedule(void);
 void block(const char *why, const void *where);
 int wake(const void *where, int most);
 
@@ -105,6 +108,7 @@ bool touch(const void *at, size_t size, int kind);
 void plain(const void *at, size_t size, int kind);
 uint64_t newest(const void *at, int size);
 uint64_t atomic(void *at, int size, int op, uint64_t operand, int order);
+void fence(int order);
 int everybody_sees_everything(void);
 void *student_aligned_alloc(size_t alignment, size_t size);
 void remember_world(void), restore_world(void), check_history(void);
@@ -116,8 +120,8 @@ extern char end_of_world[] __asm__("__stop_student");
 #define AT(ADDRESS) ((long)((const char *)(ADDRESS)-world))
 #define HERE        (running->pc = (char *)__builtin_return_address(0) - 1)
 #define NOTE(...)                                                              \
-    if (tracing && !quiet && running->idle == 0)                               \
-    printf("%d|%s|", run.steps, running->name), printf(__VA_ARGS__),           \
-        printf("|%p\n", running->pc)
+    ((void)(tracing && !quiet && running->idle == 0 &&                         \
+            (printf("%d|%s|", run.steps, running->name), printf(__VA_ARGS__),  \
+             printf("|%p\n", running->pc))))
 
 #endif

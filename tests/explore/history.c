@@ -86,6 +86,10 @@ end(enum answer answer, long job)
     e->ended = ++run.steps;
     NOTE(job ? "%s ends: %s, job %ld" : "%s ends: %s", calls[e->call],
          answers[answer], job);
+    if ((e->call == PUSH && answer == FULL) ||
+        (e->call == POP && answer == EMPTY))
+        fail("NOT LINEARIZABLE: %s of %s answers \"%s\", but has to wait",
+             calls[e->call], running->name, answers[answer]);
     if ((e->call == POP || e->call == TRY_POP) && job > 0 && job < CALLS)
         touch(&data[job], sizeof data[job], READ);
 }
@@ -122,15 +126,14 @@ fits(struct queue *q, unsigned set, const struct entry *e)
     if (e->answer == CLOSED)
         return q->closed && (push || queued == 0);
     if (e->answer == EMPTY)
-        return e->call == TRY_POP &&
-               (queued ? half_done(next, set, e) : !q->closed);
+        return queued ? half_done(next, set, e) : !q->closed;
     if (e->answer == FULL) {
         bool full = queued == scenario->capacity;
         for (int i = 0; i < run.calls; i++)
             full |= set >> i & 1 && entries[i].answer == DONE &&
                     (entries[i].call == POP || entries[i].call == TRY_POP) &&
                     half_done(&entries[i], set, e);
-        return full && !q->closed && e->call == TRY_PUSH;
+        return full && !q->closed;
     }
     if (push) {
         q->pushes[q->tail++] = (int)(e - entries);
@@ -167,7 +170,7 @@ check_order(unsigned without)
     left_out = without;
     most = 0;
     if (!ordered((struct queue){.head = 0}, left_out, 0))
-        fail("not linearizable: in no order of the calls can %s's %s, job %ld, "
+        fail("NOT LINEARIZABLE: in no order of the calls can %s's %s, job %ld, "
              "be answered with \"%s\"",
              odd->thread->name, calls[odd->call], odd->job,
              answers[odd->answer]);
@@ -183,7 +186,7 @@ check_jobs(void)
             if (e->job == job && e->answer == DONE)
                 e->call <= TRY_PUSH ? in++ : out++;
         if (in != out)
-            fail("job %ld went in %s, and came out %s", job,
+            fail("NOT LINEARIZABLE: job %ld went in %s, and came out %s", job,
                  in ? "once" : "never",
                  out > 1   ? "twice"
                  : out > 0 ? "once"

@@ -42,9 +42,11 @@ static struct place {
 static int place_count;
 static struct knowledge in_order; /* what seq_cst has made known to all */
 
-/* The last access of each thread and kind to a byte of the world. */
+/* The last access of each thread and kind to a byte of the world. A word, 8
+ * bytes, has a single shadow, its first, until only a part of it is used. */
 static struct shadow {
     long run;
+    bool split;
     int steps[THREADS][KINDS];
 } shadows[WORLD];
 static long runs;
@@ -52,6 +54,8 @@ static long runs;
 void
 remember_world(void)
 {
+    if (end_of_world - world > WORLD)
+        fail("the explorer's limit: more than %d bytes of variables", WORLD);
     memcpy(first_world, world, (size_t)(end_of_world - world));
 }
 
@@ -69,6 +73,7 @@ student_aligned_alloc(size_t alignment, size_t size)
 {
     size_t start = (heap.used + 16 + alignment - 1) & -alignment;
 
+    size += size == 0; /* even that is a block of its own */
     if (size > HEAP || start + size > HEAP)
         fail("the explorer's limit: more than %d bytes allocated", HEAP);
     memset(heap.bytes + start, 0xa5, size);
@@ -105,19 +110,17 @@ learn(struct knowledge *into, const struct knowledge *from)
 }
 
 static void
-touch_byte(struct shadow *s, const void *at, int kind)
+touch_shadow(struct shadow *s, const void *at, int kind)
 {
     int me = (int)(running - threads), *known = running->knows.steps;
 
-    if (s->run != runs)
-        *s = (struct shadow){.run = runs};
     if (s->steps[me][kind] > known[me])
         return; /* checked already, and nobody was told of it since */
     for (int t = 0; t < THREADS; t++)
         for (int k = 0; k < KINDS; k++)
             if (s->steps[t][k] > known[t] && t != me && (k | kind) & WRITE &&
                 !(k & kind & ATOMIC))
-                fail("data race: %s %s [%ld], %s %s it in step %d, and nothing "
+                fail("DATA RACE: %s %s [%ld], %s %s it in step %d, and nothing "
                      "orders the two",
                      running->name, kind & WRITE ? "writes" : "reads", AT(at),
                      threads[t].name, k & WRITE ? "wrote" : "read",
@@ -133,12 +136,23 @@ touch(const void *at, size_t size, int kind)
 
     if ((const char *)at < world || (const char *)at >= end_of_world)
         return false;
-    if (in_heap < HEAP && !heap.alive[in_heap])
-        fail("bad memory: %s uses [%ld], which is not allocated, or not any "
+    if (in_heap < HEAP &&
+        !(heap.alive[in_heap] && heap.alive[in_heap + size - 1]))
+        fail("BAD MEMORY: %s uses [%ld], which is not allocated, or not any "
              "more",
              running->name, AT(at));
-    for (size_t i = 0; i < size; i++)
-        touch_byte(&shadows[AT(at) + (long)i], at, kind);
+    for (long i = AT(at), end = i + (long)size; i < end;) {
+        struct shadow *word = &shadows[i & ~7L];
+        if (word->run != runs)
+            *word = (struct shadow){.run = runs};
+        if (!word->split && (i % 8 != 0 || end - i < 8)) {
+            word->split = true;
+            for (int k = 1; k < 8; k++)
+                word[k] = word[0];
+        }
+        touch_shadow(&shadows[i], at, kind);
+        i += word->split ? 1 : 8;
+    }
     return true;
 }
 
@@ -248,17 +262,11 @@ append(struct place *p, uint64_t value, int order, bool after_read)
 uint64_t
 atomic(void *at, int size, int op, uint64_t x, int order)
 {
-    static const char *const orders[] = {"relaxed", "consume", "acquire",
-                                         "release", "acq_rel", "seq_cst"};
-    static const char *const names[] = {"load", "failed CAS", "store",
-                                        "swap", "add",        "sub",
-                                        "and",  "or",         "xor"};
     struct place *p = place_of(at, size);
-    int last = p->count - 1, which = op == LOAD ? choose_store(p, order) : last;
+    int which = op == LOAD ? choose_store(p, order) : p->count - 1;
     uint64_t old = p->stores[which].value;
     uint64_t results[] = {old,     old,     x,       x,      old + x,
                           old - x, old & x, old | x, old ^ x};
-    uint64_t now = results[op] & UINT64_MAX >> (64 - 8 * size);
 
     touch(at, (size_t)size, op < STORE ? ATOMIC : ATOMIC | WRITE);
     if (op != STORE) {
@@ -266,37 +274,17 @@ atomic(void *at, int size, int op, uint64_t x, int order)
         learn(acquires(order) ? &running->knows : &running->pending,
               &p->stores[which].gives);
     }
-    if (op >= STORE) {
-        append(p, now, order, op != STORE);
-        NOTE("%s %s [%ld]: %ld -> %ld", orders[order], names[op], AT(at),
-             (long)old, (long)now);
-    } else {
-        NOTE("%s %s [%ld]: %ld%s", orders[order], names[op], AT(at), (long)now,
-             which < last ? ", which is stale" : "");
-    }
+    if (op >= STORE)
+        append(p, results[op] & UINT64_MAX >> (64 - 8 * size), order,
+               op != STORE);
     return old;
 }
 
-static bool
-compare_swap(void *at, int size, void *hoped, uint64_t wanted, int order,
-             int failing, bool weak)
-{
-    uint64_t now = newest(at, size);
-    bool swap = memcmp(&now, hoped, (size_t)size) == 0 &&
-                !(weak && unlikely(&run.spurious, scenario->spurious));
-
-    atomic(at, size, swap ? SWAP : FIND, wanted, swap ? order : failing);
-    memcpy(hoped, &now, (size_t)size);
-    return swap;
-}
-
 void
-__tsan_atomic_thread_fence(int order)
+fence(int order)
 {
     struct thread *me = running;
 
-    HERE;
-    step(NULL);
     if (acquires(order))
         learn(&me->knows, &me->pending);
     if (order == memory_order_seq_cst) {
@@ -307,7 +295,6 @@ __tsan_atomic_thread_fence(int order)
         me->knows.steps[me - threads] = run.steps;
         me->fenced = me->knows;
     }
-    NOTE("fence (order %d)", order);
 }
 
 /* membarrier(2): a full fence in every thread at once. */
@@ -319,69 +306,3 @@ everybody_sees_everything(void)
             (unsigned char)(places[i / THREADS].count - 1);
     return 0;
 }
-
-void
-quietly(void (*work)(long), long number)
-{
-    step(NULL);
-    NOTE("goes on, in one step");
-    quiet = true;
-    work(number);
-    quiet = false;
-}
-
-/* --- what the compiler calls -------------------------------------------- */
-
-/* clang-format off */
-#define STEP (HERE, step(at))
-#define MODIFY(U, BITS, NAME, OP) \
-    U __tsan_atomic##BITS##_##NAME(void *at, U operand, int order) \
-    { STEP; return (U)atomic(at, BITS / 8, OP, operand, order); }
-#define COMPARE(U, BITS, STRENGTH, WEAK) \
-    int __tsan_atomic##BITS##_compare_exchange_##STRENGTH( \
-        void *at, void *hoped, U wanted, int order, int failing) \
-    { STEP; return compare_swap(at, BITS / 8, hoped, wanted, order, failing, WEAK); }
-/* clang calls this for every compare-and-swap, gcc for __sync_... */
-#define COMPARE_VALUE(U, BITS) \
-    U __tsan_atomic##BITS##_compare_exchange_val( \
-        void *at, U hoped, U wanted, int order, int failing) \
-    { \
-        STEP; \
-        compare_swap(at, BITS / 8, &hoped, wanted, order, failing, false); \
-        return hoped; \
-    }
-#define ATOMIC_CALLS(U, BITS) \
-    U __tsan_atomic##BITS##_load(void *at, int order) \
-    { STEP; return (U)atomic(at, BITS / 8, LOAD, 0, order); } \
-    MODIFY(U, BITS, store, STORE) \
-    MODIFY(U, BITS, exchange, SWAP) \
-    MODIFY(U, BITS, fetch_add, ADD) \
-    MODIFY(U, BITS, fetch_sub, SUB) \
-    MODIFY(U, BITS, fetch_and, AND) \
-    MODIFY(U, BITS, fetch_or, OR) \
-    MODIFY(U, BITS, fetch_xor, XOR) \
-    COMPARE(U, BITS, weak, true) \
-    COMPARE(U, BITS, strong, false) \
-    COMPARE_VALUE(U, BITS)
-ATOMIC_CALLS(uint8_t, 8)
-ATOMIC_CALLS(uint16_t, 16)
-ATOMIC_CALLS(uint32_t, 32)
-ATOMIC_CALLS(uint64_t, 64)
-
-#define PLAIN_CALL(NAME, SIZE, KIND) \
-    void __tsan_##NAME##SIZE(void *at) { HERE; plain(at, SIZE, KIND); }
-#define PLAIN_CALLS(SIZE) \
-    PLAIN_CALL(read, SIZE, READ) PLAIN_CALL(unaligned_read, SIZE, READ) \
-    PLAIN_CALL(write, SIZE, WRITE) PLAIN_CALL(unaligned_write, SIZE, WRITE)
-PLAIN_CALLS(1)
-PLAIN_CALLS(2)
-PLAIN_CALLS(4)
-PLAIN_CALLS(8)
-PLAIN_CALLS(16)
-void __tsan_read_range(void *at, size_t n) { HERE; plain(at, n, READ); }
-void __tsan_write_range(void *at, size_t n) { HERE; plain(at, n, WRITE); }
-void __tsan_func_entry(void *caller) { (void)caller; }
-void __tsan_func_exit(void) {}
-void __tsan_atomic_signal_fence(int order) { (void)order; }
-void __tsan_init(void) {}
-/* clang-format on */

@@ -7,7 +7,7 @@
 BEGIN { FS = "|" }
 
 function commas(n) {
-  return n < 1000 ? n : commas(int(n / 1000)) sprintf(",%03d", n % 1000)
+  return n < 1000 ? n "" : commas(int(n / 1000)) sprintf(",%03d", n % 1000)
 }
 
 function bound(n, what) {
@@ -29,35 +29,40 @@ function source(address,   part, line, n) {
 
 # Plain accesses by the same line of code become one line.
 function flush() {
-  if (step != "") trace[++lines] = sprintf("%6s  %-9s %-40s %s", step, thread, what, where)
+  if (step) trace[++lines] = sprintf("%7s  %-9s %-40s %s",
+    step (last > step ? "-" last : ""), thread, what, where)
   step = ""
 }
 
 /\t/ && NF < 2 { split($0, pair, "\t"); place[pair[1]] = pair[2]; next }
 $1 ~ /^(ok|note|FAIL)$/ {
-  result = $1
   bounds = sprintf("at most %d preemption%s%s", $4, $4 == 1 ? "" : "s",
     bound($5, "stale read") bound($6, "spurious failure") bound($7, "frozen thread"))
-  heading = sprintf("%s %s  (%s)", $1, $2, $1 == "ok" ? commas($3) " schedules, " bounds \
-    : "schedule " commas($3) " of those with " bounds)
+  heading = sprintf($1 == "ok" ? "%s %s  (%s schedules, %s)" \
+    : "%s %s  (schedule %s of those with %s)", $1, $2, commas($3), bounds)
+  terse = $1 == "note" && !named
   getline rule
   next
 }
 $1 ~ /^[0-9]+$/ {
-  here = source($4)
-  if (step != "" && $2 == thread && here == where && what ~ /^(reads|writes) / && $3 ~ /^(reads|writes) /) {
-    what = index(what, $3) ? what : what ", " $3
+  at = source($4)
+  if (step && $2 == thread && at == where && (what " " $3) ~ /^(reads|writes) .* (reads|writes) /) {
+    if (!index(what, $3)) what = what ", " $3
+    last = $1
     next
   }
   flush()
-  step = $1; thread = $2; what = $3; where = here
+  step = last = $1; thread = $2; what = $3; where = at
 }
-$1 == "" && NF == 4 && rule ~ /^(deadlock|not lock-free)/ { flush(); trace[++lines] = sprintf("        %-9s %s", $2, $3) }
+$1 == "" && NF == 4 && rule ~ /^(DEADLOCK|LOST|LIVELOCK|NOT LOCK-FREE)/ {
+  flush()
+  trace[++lines] = sprintf("         %-9s %s", $2, $3)
+}
 END {
   flush()
-  if (status == 124) { result = "FAIL"; heading = "FAIL " scenario "  (no end after 100 s)" }
-  if (!result) { heading = "FAIL " scenario "  (no result, status " status ")" }
+  if (late) heading = "FAIL " scenario "  (no end after " limit " s)"
   print heading
   if (rule) print "  " rule
-  for (i = 1; i <= lines; i++) print trace[i]
+  if (terse) print "  (to see how, name the scenario)"
+  for (i = 1; i <= lines && !terse; i++) print trace[i]
 }
