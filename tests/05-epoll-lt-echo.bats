@@ -203,15 +203,15 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
 
 @test "a client that floods does not delay the others" {
   likely "a client is read until nothing is left, while the others wait"
-  FAULTS='read:delay=1:fd=sock' start_server echo -b 64
-  tcp on flooder connect on b connect on c connect freeze "$PID" \
-    on flooder send-bytes 30000 on b send 'b' on c send 'c' thaw "$PID" \
-    on b expect 'b' on c expect 'c' on flooder drain
   local reads
+  FAULTS='read:delay=1:fd=sock' start_server echo -b 64
+  tcp on first connect on b connect on c connect on last connect freeze "$PID" \
+    on first send-bytes 20000 on last send-bytes 20000 on b send b on c send c \
+    thaw "$PID" on b expect b on c expect c on first drain on last drain
   reads=$(reads_in_between)
   [ "$reads" -le 100 ] ||
-    fail "have one client send 30,000 bytes and two others one byte, all at once, to echo -b 64" \
-      "at most 100 reads from the first before both others are read" "$reads reads"
+    fail "send 20,000 bytes on two connections, one byte on two others, all at once, to echo -b 64" \
+      "at most 100 reads of the long ones before both of the short ones are read" "$reads reads"
 }
 
 @test "10,000 clients, 64 of them active: all are served, and silence costs nothing" {
