@@ -87,10 +87,10 @@ struct slot {
  * at least one of the two sees the other, and nobody sleeps through a change.
  *
  * Processors do let a read overtake an earlier write, and what forbids it (a
- * fence, or a read-modify-write) would cost every push and pop as much as the
- * rest of it. But a thread can ask the kernel to run a fence on all processors
- * that run this program, with membarrier(2). So the sleeper, who has time,
- * pays for both sides. Where there is no membarrier, everybody pays.
+ * fence, or a read-modify-write) would cost every push and pop nearly as much
+ * as the rest of it. But a thread can ask the kernel to run a fence on all
+ * processors that run this program, with membarrier(2). So the sleeper, who has
+ * time, pays for both sides. Where there is no membarrier, everybody pays.
  */
 struct eventcount {
     _Alignas(CACHE_LINE) _Atomic uint32_t sleepers;
@@ -257,7 +257,8 @@ take(struct job_queue *q, struct job *job)
     exit(3);
 }
 
-/* Would a push be answered at once? A guess, like jq_len(). */
+/* Would a push be answered at once? A guess: whoever is woken because of it
+ * looks for itself, so relaxed will do. */
 static bool
 push_can_go_on(struct job_queue *q)
 {
@@ -267,7 +268,7 @@ push_can_go_on(struct job_queue *q)
                empty_seq(q, tail);
 }
 
-/* Would a pop be answered at once? */
+/* Would a pop be answered at once? The same. */
 static bool
 pop_can_go_on(struct job_queue *q)
 {
@@ -293,7 +294,7 @@ futex(_Atomic uint32_t *word, int operation, uint32_t value)
 static uint32_t
 announce_sleeper(struct eventcount *ec)
 {
-    /* COME: acq_rel, see sleepers_now(). Partner: TELL. */
+    /* COME: acq_rel, as sleepers_now() explains. Partner: TELL. */
     atomic_fetch_add_explicit(&ec->sleepers, 1, memory_order_acq_rel);
     /* HEARD: acquire, so that if the bell has rung already, we see what it
      * rang for when we look. Partner: BELL. */
@@ -306,6 +307,7 @@ announce_sleeper(struct eventcount *ec)
 static void
 dismiss_sleeper(struct eventcount *ec)
 {
+    /* Relaxed: who still counts us makes a system call in vain. */
     atomic_fetch_sub_explicit(&ec->sleepers, 1, memory_order_relaxed);
 }
 
@@ -315,12 +317,15 @@ static uint32_t
 sleepers_now(struct eventcount *ec)
 {
     if (ec->has_membarrier) {
-        atomic_signal_fence(memory_order_seq_cst); /* the compiler's half */
+        /* TELL with membarrier: relaxed, because the fence that belongs here
+         * is run by announce_sleeper(). Only the compiler must be kept from
+         * moving the load up. */
+        atomic_signal_fence(memory_order_seq_cst);
         return atomic_load_explicit(&ec->sleepers, memory_order_relaxed);
     }
-    /* TELL: acq_rel. Of two changes to one counter one comes first, even when
-     * it adds nothing. If that is COME, we count the sleeper; if it is this
-     * one, COME reads from it and so sees all we did. Partner: COME. */
+    /* TELL without: acq_rel. Of two changes to one counter one comes first,
+     * even if it adds nothing. If that is COME, we count the sleeper; if it is
+     * this one, COME reads from it and so sees all we did. Partner: COME. */
     return atomic_fetch_add_explicit(&ec->sleepers, 0, memory_order_acq_rel);
 }
 
@@ -406,7 +411,8 @@ jq_close(struct job_queue *q)
 size_t
 jq_len(struct job_queue *q)
 {
-    /* Two loads, and other threads go on between them: hence the bounds. */
+    /* Two loads, and other threads go on between them: hence the bounds, and
+     * hence relaxed, as no order could make the number more true. */
     uint64_t tail = atomic_load_explicit(&q->tail, memory_order_relaxed);
     uint64_t head = atomic_load_explicit(&q->head, memory_order_relaxed);
     uint64_t pushed = ordinal(q, tail & ~CLOSED), popped = ordinal(q, head);

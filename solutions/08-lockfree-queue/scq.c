@@ -135,14 +135,18 @@ insert(struct ring *r, uint64_t index)
         uint64_t cycle = ticket >> r->bits;
         _Atomic uint64_t *at = entry_of(r, ticket);
         uint64_t entry = atomic_load(at);
+        /* CHECK: an entry that is not safe was passed, but perhaps not yet
+         * with our ticket. Partner: PASS. */
         while (cycle_of(r, entry) < cycle && index_of(r, entry) == r->none &&
                ((entry & r->safe) || atomic_load(&r->head) <= ticket)) {
-            if (atomic_compare_exchange_weak(at, &entry,
-                                             pack(r, cycle, true, index))) {
-                if (atomic_load(&r->attempts) != max_attempts(r))
-                    atomic_store(&r->attempts, max_attempts(r));
-                return;
-            }
+            /* INSERT. Partner: REMOVE. */
+            if (!atomic_compare_exchange_weak(at, &entry,
+                                              pack(r, cycle, true, index)))
+                continue;
+            /* SET. Partner: COUNT. */
+            if (atomic_load(&r->attempts) != max_attempts(r))
+                atomic_store(&r->attempts, max_attempts(r));
+            return;
         }
     }
     /* END TODO 9 */
@@ -198,19 +202,24 @@ take_out(struct ring *r)
         uint64_t cycle = ticket >> r->bits;
         _Atomic uint64_t *at = entry_of(r, ticket);
         uint64_t entry = atomic_load(at);
-        while (cycle_of(r, entry) < cycle &&
-               !atomic_compare_exchange_weak(at, &entry, /* PASS */
-                                             passed(r, entry, cycle)))
-            ;
+        while (cycle_of(r, entry) < cycle) {
+            /* PASS. Partner: CHECK. */
+            uint64_t mark = passed(r, entry, cycle);
+            if (atomic_compare_exchange_weak(at, &entry, mark))
+                break;
+        }
         if (cycle_of(r, entry) == cycle) {
-            atomic_fetch_or(at, r->none); /* REMOVE */
+            /* REMOVE. Partner: INSERT. */
+            atomic_fetch_or(at, r->none);
             return index_of(r, entry);
         }
         uint64_t tail = atomic_load(&r->tail);
-        if (tail <= ticket + 1)
+        bool empty = tail <= ticket + 1;
+        if (empty)
             catch_up(r, tail, ticket + 1);
-        if (atomic_fetch_sub(&r->attempts, 1) <= 0 || tail <= ticket + 1)
-            return r->none; /* COUNT */
+        /* COUNT. Partner: SET. */
+        if (atomic_fetch_sub(&r->attempts, 1) <= 0 || empty)
+            return r->none;
     }
     /* END TODO 10 */
 }
