@@ -61,6 +61,16 @@ load lib
   start_server echo -a ::1
   expect "start it with -a ::1, and read its stdout" "listening on [::1]:$PORT" \
     "$(cat "$LOG")"
+  stop_server
+  start_server echo -a 0:0:0:0:0:0:0:1 # the same address, written at length
+  expect "start it with -a 0:0:0:0:0:0:0:1, and read its stdout" \
+    "listening on [::1]:$PORT" "$(cat "$LOG")"
+}
+
+@test "whoever has read the ready line can connect" {
+  likely "the line is printed before listen() was called"
+  FAULTS='listen:delay=300' start_server echo
+  tcp send x expect x
 }
 
 @test "a ready line that cannot be written is an error" {
@@ -148,13 +158,13 @@ has_descriptors() { [ "$(fds "$PID")" = "$1" ]; }
         0 $(($(fd_flags "$PID" "$fd") & 04000))
     fi
   done < <(fd_kinds "$PID")
-  expect_idle "$PID" "while its client says nothing"
+  expect_idle "$PID" "while its client says nothing" 1
   exec {client}>&-
 }
 
 @test "an interrupted read goes on" {
   likely "read() returned -1 with errno EINTR, and that ended the connection"
-  FAULTS='read:error=EINTR:fd=sock:when=1' start_server echo
+  FAULTS='read:error=EINTR:fd=sock:when=1..3' start_server echo
   tcp send 'hello\n' expect 'hello\n' half-close eof
 }
 
@@ -178,6 +188,7 @@ has_descriptors() { [ "$(fds "$PID")" = "$1" ]; }
 
 @test "a client that vanishes harms nobody" {
   likely "SIGPIPE killed it, or an error of one connection ended the server"
+  local before
   start_server echo
   tcp on a send x reset on b send x expect x reset \
     on c rcvbuf 4096 send-bytes 200000 reset on d send 'hello\n' expect 'hello\n'
@@ -185,28 +196,51 @@ has_descriptors() { [ "$(fds "$PID")" = "$1" ]; }
   # It has read 20 bytes and writes them one by one. The client's FIN, then
   # its RST, come in between: the next write() is one that raises SIGPIPE.
   FAULTS='write:short=1:fd=sock write:delay=100:fd=sock:when=2+' start_server echo
+  before=$(fds "$PID")
   tcp send 'twenty bytes, or so..' expect 't' half-close reset \
-    on b send 'h' expect 'h'
+    on b send 'h' expect 'h' half-close eof
+  await "it has $before descriptors again" has_descriptors "$before"
 }
 
 @test "SIGTERM and SIGINT end it with status 0" {
   likely "no handler: the default action of the signal kills the process"
-  local client
+  local client answer=''
   start_server echo
   tcp send 'hello\n' expect 'hello\n'
   stop_server
   expect "send SIGTERM while it waits in accept()" "exit 0" "$END"
   start_server echo
   exec {client}<>"/dev/tcp/127.0.0.1/$PORT"
-  await "it has accepted the client" has_descriptors 5
+  echo hello >&"$client"
+  read -r -t "$(scaled 5)" -u "$client" answer || :
+  expect "send \"hello\"" hello "$answer"
   stop_server
   expect "send SIGTERM while it waits in read()" "exit 0" "$END"
   exec {client}>&-
+  start_server echo
+  exec {client}<>"/dev/tcp/127.0.0.1/$PORT"
+  head -c 64M /dev/zero >&"$client" 2>/dev/null 3>&- 4>&- &
+  await "its client's bytes have filled all buffers" is_blocked "$!"
+  stop_server
+  expect "send SIGTERM while it waits in write()" "exit 0" "$END"
+  exec {client}>&-
+  FAULTS='accept:delay=400' start_server echo
+  await "it is about to call accept()" test -s "$BATS_TEST_TMPDIR/faults.log"
+  stop_server
+  expect "send SIGTERM just before accept()" "exit 0" "$END"
   start_server echo
   kill -INT "$PID"
   await "SIGINT has ended it" ended "$PID"
   stop_server
   expect "send SIGINT" "exit 0" "$END"
+}
+
+# It has written something, and now writes nothing for a quarter of a second.
+is_blocked() {
+  local chars
+  chars=$(awk '$1 == "wchar:" { print $2 }' "/proc/$1/io")
+  sleep 0.25
+  [ "$chars" -gt 0 ] && [ "$(awk '$1 == "wchar:" { print $2 }' "/proc/$1/io")" = "$chars" ]
 }
 
 ended() { ! [ -e "/proc/$1/exe" ]; }
@@ -226,8 +260,12 @@ ended() { ! [ -e "/proc/$1/exe" ]; }
 
 @test "an interrupted write goes on" {
   likely "write() returned -1 with errno EINTR, and that ended the connection"
-  FAULTS='write:error=EINTR:fd=sock:when=1' start_server echo
+  FAULTS='write:error=EINTR:fd=sock:when=1..3' start_server echo
   tcp send 'hello\n' expect 'hello\n' half-close eof
+  stop_server
+  # Half-way: three bytes are gone already, and must not go a second time.
+  FAULTS='write:short=3:fd=sock write:error=EINTR:fd=sock:when=2..3' start_server echo
+  tcp send 'hello, world\n' expect 'hello, world\n' half-close eof
 }
 
 @test "a client that reads late loses nothing" {
@@ -241,8 +279,8 @@ ended() { ! [ -e "/proc/$1/exe" ]; }
 @test "a failed accept does not end it" {
   likely "an error of accept() ends the server, or is taken for a client"
   local error
-  for error in ECONNABORTED EINTR EMFILE; do
-    FAULTS="accept:error=$error:when=1" start_server echo
+  for error in ECONNABORTED EINTR EMFILE ENFILE ENOBUFS EPROTO; do
+    FAULTS="accept:error=$error:when=1..3" start_server echo
     tcp send 'one\n' expect 'one\n' half-close eof
     tcp send 'two\n' expect 'two\n' half-close eof
     stop_server

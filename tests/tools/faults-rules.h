@@ -34,6 +34,7 @@
     X(epoll_wait, wait) X(epoll_pwait, wait) X(epoll_pwait2, wait)          \
     X(poll, wait) X(ppoll, wait) X(select, wait) X(pselect, wait)           \
     X(malloc, malloc) X(calloc, malloc) X(realloc, malloc)                  \
+    X(epoll_ctl, epoll_ctl) X(listen, listen)                               \
     X(socket, socket) X(close, close) X(fork, fork)                         \
     X(pthread_create, thread) X(thread_start, thread_start)
 /* clang-format on */

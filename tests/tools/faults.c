@@ -225,6 +225,9 @@ WRAP(int, pselect,
      (n, r, w, e, t, mask), -1, NULL, NULL)
 WRAP(int, socket, (int domain, int type, int protocol),
      (domain, type, protocol), -1, NULL, NULL)
+WRAP(int, listen, (int fd, int n), (fd, n), fd, NULL, NULL)
+WRAP(int, epoll_ctl, (int fd, int op, int to, event_list event),
+     (fd, op, to, event), to, NULL, NULL)
 WRAP(pid_t, fork, (void), (), -1, NULL, NULL)
 
 SAME(int, __poll_chk, (struct pollfd *fds, nfds_t n, int ms, size_t room),

@@ -134,6 +134,14 @@ step_send(void)
 }
 
 static void
+step_send_urgent(void)
+{
+    ssize_t n = send(current->fd, step->text.text, step->text.n, MSG_OOB);
+    if (n != (ssize_t)step->text.n)
+        die(1, "send with MSG_OOB: %s", strerror(errno));
+}
+
+static void
 step_send_each(void)
 {
     for (size_t i = 0; i < step->text.n; i++)
@@ -411,6 +419,8 @@ static const struct kind kinds[] = {
     {"refused", "", false, step_refused, "connecting is refused"},
     {"send", "TEXT", true, step_send, "send it"},
     {"send-each", "TEXT", true, step_send_each, "send it byte by byte"},
+    {"send-urgent", "TEXT", true, step_send_urgent,
+     "send it, the last byte out of band (MSG_OOB)"},
     {"send-file", "FILE", true, step_send, "send what is in FILE"},
     {"send-bytes", "N", true, step_send_bytes,
      "send the next N bytes of the pattern"},
