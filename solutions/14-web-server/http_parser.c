@@ -1156,6 +1156,19 @@ chunk_fail(struct http_chunked *c, int status, const char *reason)
     return BROKEN;
 }
 
+/* What is wrong if a byte does not fit in this state. */
+static const char *
+chunk_reason(enum chunk_state state)
+{
+    if (state <= SIZE)
+        return "bad-chunk-size";
+    if (state < SIZE_LF)
+        return "bad-chunk-extension";
+    if (state == SIZE_LF)
+        return "bare-cr";
+    return state < TRAILER_START ? "bad-chunk-end" : "bad-trailer";
+}
+
 /* Counts a byte that is no content. Without a limit a client could send a
  * gigabyte of them with one byte of content. */
 static bool
@@ -1181,25 +1194,28 @@ after_extension(enum chunk_state blank, char ch)
     return ch == ';' ? EXT_START : ch == '\r' ? SIZE_LF : BROKEN;
 }
 
-/* One digit more, or the end of the number. */
-static enum chunk_state
-size_byte(struct http_chunked *c, char ch)
-{
-    if (!is(ch, HEX))
-        return c->state == SIZE ? after_extension(EXT_END, ch) : BROKEN;
-    if (c->state == SIZE && c->left == 0 && too_much_extra(c))
-        return BROKEN; /* zeros in front are bytes that cost nothing */
-    unsigned digit =
-        (unsigned)(is(ch, DIGIT) ? ch - '0' : (ch | 0x20) - 'a' + 10);
-    uint64_t most = c->limits->body - c->total;
-    if (c->left > UINT64_MAX >> 4 || (c->left << 4 | digit) > most)
-        return chunk_fail(c, 413, "body-too-large");
-    c->left = c->left << 4 | digit;
-    return SIZE;
-}
-
-/* A byte of ;name, ;name=token or ;name="quoted string". White space in front
- * of ";" and around "=" is an old mistake that has to be accepted. */
+/* TODO 11: read extensions and trailer fields.
+ * extension_byte(): ;name, ;name=token or ;name="quoted string", as often as
+ * they come. White space may stand in front of ";" and on both sides of "=", an
+ * old mistake that has to be accepted; at the end of the line it may not. In a
+ * quoted string, TEXT except for its two special bytes.
+ * trailer_byte(): lines as in the head, up to the empty one.
+ * STUB: static enum chunk_state
+ * STUB: extension_byte(enum chunk_state state, char ch)
+ * STUB: {
+ * STUB:     (void)state;
+ * STUB:     (void)ch;
+ * STUB:     return BROKEN;
+ * STUB: }
+ * STUB:
+ * STUB: static enum chunk_state
+ * STUB: trailer_byte(enum chunk_state state, char ch)
+ * STUB: {
+ * STUB:     if (state == TRAILER_START)
+ * STUB:         return ch == '\r' ? LAST_LF : BROKEN;
+ * STUB:     return ch == '\n' ? ENDED : BROKEN;
+ * STUB: }
+ */
 static enum chunk_state
 extension_byte(enum chunk_state state, char ch)
 {
@@ -1234,8 +1250,8 @@ extension_byte(enum chunk_state state, char ch)
     }
 }
 
-/* A byte of the fields behind the last chunk. They are dropped, because they
- * could forge what the head has said; but a line must be a line. */
+/* The fields behind the last chunk are dropped, because they could forge what
+ * the head has said. But a line must be a line. */
 static enum chunk_state
 trailer_byte(enum chunk_state state, char ch)
 {
@@ -1255,6 +1271,51 @@ trailer_byte(enum chunk_state state, char ch)
     default: /* LAST_LF */
         return ch == '\n' ? ENDED : BROKEN;
     }
+}
+/* END TODO 11 */
+
+/* TODO 10: take a chunked body apart.
+ * The size is hexadecimal, at least one digit; what may follow it tells
+ * after_extension(). With the content before it, it may not be above
+ * limits->body: 413 "body-too-large"; it must not overflow either. Zeros in
+ * front count as too_much_extra(), and so do all bytes of extensions and
+ * trailer; for the trailer the count begins anew. Then CR LF, the content (a
+ * piece for each call), CR LF, and the next size; after the size 0 comes the
+ * trailer section. What leads to BROKEN and has no status yet is 400 with
+ * chunk_reason().
+ * STUB: enum http_result
+ * STUB: http_chunked_next(struct http_chunked *c, const char *buf, size_t len,
+ * STUB:                   size_t *used, struct http_span *content)
+ * STUB: {
+ * STUB:     (void)c;
+ * STUB:     (void)buf;
+ * STUB:     (void)len;
+ * STUB:     (void)used;
+ * STUB:     (void)content;
+ * STUB:     (void)chunk_fail;
+ * STUB:     (void)chunk_reason;
+ * STUB:     (void)too_much_extra;
+ * STUB:     (void)after_extension;
+ * STUB:     (void)extension_byte;
+ * STUB:     (void)trailer_byte;
+ * STUB: todo
+ * STUB: }
+ */
+/* One digit more, or the end of the number. */
+static enum chunk_state
+size_byte(struct http_chunked *c, char ch)
+{
+    if (!is(ch, HEX))
+        return c->state == SIZE ? after_extension(EXT_END, ch) : BROKEN;
+    if (c->state == SIZE && c->left == 0 && too_much_extra(c))
+        return BROKEN; /* zeros in front are bytes that cost nothing */
+    unsigned digit =
+        (unsigned)(is(ch, DIGIT) ? ch - '0' : (ch | 0x20) - 'a' + 10);
+    uint64_t most = c->limits->body - c->total;
+    if (c->left > UINT64_MAX >> 4 || (c->left << 4 | digit) > most)
+        return chunk_fail(c, 413, "body-too-large");
+    c->left = c->left << 4 | digit;
+    return SIZE;
 }
 
 static enum chunk_state
@@ -1291,16 +1352,6 @@ chunk_byte(struct http_chunked *c, char ch)
     }
 }
 
-static const char *
-chunk_reason(enum chunk_state state)
-{
-    return state <= SIZE           ? "bad-chunk-size"
-           : state < SIZE_LF       ? "bad-chunk-extension"
-           : state == SIZE_LF      ? "bare-cr"
-           : state < TRAILER_START ? "bad-chunk-end"
-                                   : "bad-trailer";
-}
-
 enum http_result
 http_chunked_next(struct http_chunked *c, const char *buf, size_t len,
                   size_t *used, struct http_span *content)
@@ -1326,3 +1377,4 @@ http_chunked_next(struct http_chunked *c, const char *buf, size_t len,
            : c->state == BROKEN ? HTTP_ERROR
                                 : HTTP_NEED_MORE;
 }
+/* END TODO 10 */

@@ -83,7 +83,8 @@ struct http_request {
     struct http_span method; /* a token; case counts: "get" is not GET     */
     struct http_span target; /* as it was sent                             */
     struct http_span path;   /* the target from its path on, query included;
-                              * empty if it has none (http://host, *)      */
+                              * http://host?query has ?query, and those
+                              * without either have nothing                */
     struct http_span host;   /* host and port of an absolute or authority
                               * target, or else the value of Host          */
     enum http_form form;
@@ -118,9 +119,9 @@ void http_init(struct http_request *r, const struct http_limits *limits);
  *
  * HTTP_COMPLETE: the head is the first r->consumed bytes; what is behind them
  * is the body, or the next request. HTTP_NEED_MORE: never when len has reached
- * limits->head, so a buffer of that size is enough. HTTP_ERROR: the verdict does
- * not depend on how the bytes were cut. COMPLETE and ERROR are final: further
- * calls return them again.
+ * limits->head, so a buffer of that size is enough. HTTP_ERROR: the first thing
+ * that is wrong; it does not depend on how the bytes were cut. COMPLETE and
+ * ERROR are final: further calls return them again.
  */
 enum http_result http_parse(struct http_request *r, const char *buf,
                             size_t len);
@@ -151,8 +152,8 @@ struct http_chunked {
 void http_chunked_init(struct http_chunked *c,
                        const struct http_limits *limits);
 
-/* Takes bytes of a chunked body from the front of buf, and says in *used how
- * many: the caller goes on behind them.
+/* Takes bytes of a chunked body from the front of buf (less than 4 GiB), and
+ * says in *used how many: the caller goes on behind them.
  *
  * HTTP_CONTENT: content is a span of buf, at least one byte; there may be more,
  * call again. HTTP_NEED_MORE: all len bytes are used. HTTP_COMPLETE: the body
