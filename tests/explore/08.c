@@ -133,6 +133,8 @@ const struct scenario scenarios[] = {
      .half_done = true, .preemptions = 3, .stale = 1, .spurious = 1},
     {.name = "try-one-slot", .setup = {{make, 1}}, MIXED, .capacity = 1,
      .half_done = true, .preemptions = 3, .stale = 1},
+    {.name = "try-three", .setup = {{make, 3}, {laps, 254}}, THREE_AND_TWO,
+     .capacity = 3, .half_done = true, .preemptions = 2, .stale = 1},
     {.name = "try-2x1", .setup = {{make, 2}}, .capacity = 2,
      .threads = {MAIN,
                  {"prod A", {{try_push, 1}, {try_push, 2}}},

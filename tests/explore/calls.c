@@ -121,19 +121,26 @@ lock(void *mutex)
 {
     while (newest(mutex, 4) != 0)
         block("waits for a mutex", mutex);
+    long before = news;
     atomic(mutex, 4, SWAP, 1 + (uint64_t)(running - threads),
            memory_order_acquire);
+    news = before;
+    running->wrote = false;
     NOTE("locks the mutex [%ld]", AT(mutex));
 }
 
+/* If nothing was written under the lock, it is no news that it is free again:
+ * who locks only to look is one who spins. */
 static void
 unlock(void *mutex)
 {
+    long before = news;
     uint64_t owner = atomic(mutex, 4, SWAP, 0, memory_order_release);
 
     NOTE("unlocks the mutex [%ld]", AT(mutex));
     if (owner != 1 + (uint64_t)(running - threads))
         fail("%s unlocks a mutex that it does not hold", running->name);
+    news = before + running->wrote;
     wake(mutex, THREADS);
 }
 

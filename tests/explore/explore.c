@@ -151,14 +151,15 @@ run_once(void)
     for (int i = 0; i < THREADS; i++) {
         bool there = i > 0 && scenario->threads[i].name;
         threads[i] = (struct thread){.name = scenario->threads[i].name,
-                                     .state = there ? READY : OVER,
+                                     .state = there || i == 0 ? READY : OVER,
                                      .rests = -1};
         memcpy(threads[i].here, starts[i], sizeof starts[i]);
         run.unfinished += there;
     }
     running = threads;
     if (_setjmp(run_ends) == 0) {
-        block("waits for the others to end", threads);
+        if (run.unfinished > 0)
+            block("waits for the others to end", threads);
         perform(scenario->threads[0].acts);
         check_history();
     }

@@ -76,6 +76,7 @@ struct thread {
     int turn;          /* steps since it was switched to */
     int idle;          /* repeated steps in a row */
     long rests;        /* until `news` differs from this */
+    bool wrote;        /* since it has locked a mutex */
     struct knowledge knows;
     struct knowledge pending; /* an acquire fence would add this */
     struct knowledge fenced;  /* the last release fence has covered this */
@@ -104,7 +105,7 @@ int wake(const void *where, int most);
 enum operation { LOAD, FIND, STORE, SWAP, ADD, SUB, AND, OR, XOR };
 enum kind { READ, WRITE, ATOMIC }; /* ATOMIC | WRITE: an atomic write */
 void learn(struct knowledge *into, const struct knowledge *from);
-bool touch(const void *at, size_t size, int kind);
+void touch(const void *at, size_t size, int kind);
 void plain(const void *at, size_t size, int kind);
 uint64_t newest(const void *at, int size);
 uint64_t atomic(void *at, int size, int op, uint64_t operand, int order);

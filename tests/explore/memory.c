@@ -128,20 +128,24 @@ touch_shadow(struct shadow *s, const void *at, int kind)
     s->steps[me][kind] = run.steps;
 }
 
-/* Local variables and errno lie outside of the world. */
-bool
+/* Local variables and errno lie outside. */
+static bool
+in_world(const void *at)
+{
+    return (const char *)at >= world && (const char *)at < end_of_world;
+}
+
+void
 touch(const void *at, size_t size, int kind)
 {
     size_t in_heap = (size_t)((const char *)at - heap.bytes);
 
-    if ((const char *)at < world || (const char *)at >= end_of_world)
-        return false;
     if (in_heap < HEAP &&
         !(heap.alive[in_heap] && heap.alive[in_heap + size - 1]))
         fail("BAD MEMORY: %s uses [%ld], which is not allocated, or not any "
              "more",
              running->name, AT(at));
-    for (long i = AT(at), end = i + (long)size; i < end;) {
+    for (long i = AT(at), end = i + (long)size; in_world(at) && i < end;) {
         struct shadow *word = &shadows[i & ~7L];
         if (word->run != runs)
             *word = (struct shadow){.run = runs};
@@ -153,19 +157,20 @@ touch(const void *at, size_t size, int kind)
         touch_shadow(&shadows[i], at, kind);
         i += word->split ? 1 : 8;
     }
-    return true;
 }
 
 void
 plain(const void *at, size_t size, int kind)
 {
     run.steps++;
-    if (!touch(at, size, kind))
+    if (!in_world(at))
         return;
+    NOTE("%s [%ld]", kind == WRITE ? "writes" : "reads", AT(at));
+    touch(at, size, kind);
+    running->wrote |= kind == WRITE;
     for (int i = 0; kind == WRITE && i < place_count; i++)
         if (places[i].at - (uintptr_t)at < size)
             places[i].at = 0; /* initialised anew: begins a new history */
-    NOTE("%s [%ld]", kind == WRITE ? "writes" : "reads", AT(at));
 }
 
 /* --- what a load may return ---------------------------------------------- */
