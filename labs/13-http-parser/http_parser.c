@@ -292,9 +292,11 @@ skip_ipv6(const char *p, const char *end)
  * is_authority() accepts "host", "host:" and "host:port"; the host may be a
  * name (letters and the rest of HOST_NAME, escapes like %41), an IPv6 address
  * in brackets, or empty; the port is digits. For CONNECT, neither may be empty
- * and the port is one to connect to, 1 to 65535. Host comes at most once; in
- * HTTP/1.1 it must come. A target in absolute form has named the host already,
- * and its word counts (RFC 9112, 3.2.2).
+ * and the port is one to connect to, 1 to 65535.
+ * note_host() gets the value of each Host: 400 "bad-host", "host-repeated".
+ * check_host() is called at the end of the head: 400 "host-missing", but not in
+ * HTTP/1.0. It sets r->host, unless the target is one that has named a host
+ * already: that one counts (RFC 9112, 3.2.2).
  */
 static bool
 is_authority(const char *p, const char *end, bool connect)
@@ -305,11 +307,11 @@ is_authority(const char *p, const char *end, bool connect)
 }
 
 static void
-note_host(struct http_request *r, const char *buf,
-          struct http_span value)
+note_host(struct http_request *r, const char *p, const char *end)
 {
-    (void)buf;
-    r->host = value;
+    (void)r;
+    (void)p;
+    (void)end;
 }
 
 static void
@@ -325,14 +327,14 @@ check_host(struct http_request *r)
  * but CONNECT takes /path?query or scheme://host/path?query, where the host is
  * not empty and there are no brackets behind it. read_target() has set r->form
  * to HTTP_ORIGIN_FORM if the target begins with "/", or else to
- * HTTP_ABSOLUTE_FORM; set it right, and set path and host (see the header).
+ * HTTP_ABSOLUTE_FORM. Set it right; for absolute-form set path and host, for
+ * authority-form host (see the header).
  */
 static bool
 is_target(struct http_request *r, const char *buf)
 {
     (void)buf;
     (void)is_authority;
-    r->path = r->target;
     return r->form == HTTP_ORIGIN_FORM;
 }
 
@@ -433,14 +435,13 @@ four(const char *p)
     return bytes;
 }
 
-/* Whether s is this word, small letters and "-", in whatever case. 0x20 makes
- * capitals small and leaves "-" as it is. */
+/* Whether [p, end) is this word of small letters and "-", in whatever case.
+ * 0x20 makes capitals small and leaves "-" as it is. */
 static inline bool
-is_word(const char *buf, struct http_span s, const char *word)
+is_word(const char *p, const char *end, const char *word)
 {
-    const char *p = buf + s.at;
     size_t i = 0, n = strlen(word);
-    if (s.len != n)
+    if ((size_t)(end - p) != n)
         return false;
     for (; i + 4 <= n; i += 4)
         if ((four(p + i) | 0x20202020) != four(word + i))
@@ -451,21 +452,22 @@ is_word(const char *buf, struct http_span s, const char *word)
     return true;
 }
 
-/* Takes the next element off a comma-separated list. Empty ones do not count;
- * when there is no more, the length is 0. */
-static struct http_span
-next_element(const char *buf, struct http_span *list)
+/* Takes the next element off a comma-separated list: returns where it begins,
+ * in *stop where it ends, or NULL if there is none. Empty ones do not count. */
+static const char *
+next_element(const char **list, const char *end, const char **stop)
 {
-    const char *p = buf + list->at, *end = p + list->len;
+    const char *p = *list;
     while (p < end && (*p == ',' || is_blank(*p)))
         p++;
-    const char *stop = p;
-    while (stop < end && *stop != ',')
-        stop++;
-    *list = span(buf, stop, end);
-    while (stop > p && is_blank(stop[-1]))
-        stop--;
-    return span(buf, p, stop);
+    const char *comma = p;
+    while (comma < end && *comma != ',')
+        comma++;
+    *list = comma;
+    while (comma > p && is_blank(comma[-1]))
+        comma--;
+    *stop = comma;
+    return p < comma ? p : NULL;
 }
 
 /* TODO 7: decide where the body ends.
@@ -483,20 +485,20 @@ next_element(const char *buf, struct http_span *list)
  * "unknown-coding". Else set r->body.
  */
 static void
-note_length(struct http_request *r, const char *buf,
-            struct http_span value)
+note_length(struct http_request *r, const char *p, const char *end)
 {
     (void)r;
-    (void)buf;
-    (void)value;
+    (void)p;
+    (void)end;
 }
 
 static void
-note_coding(struct http_request *r, const char *buf,
-            struct http_span list)
+note_coding(struct http_request *r, const char *p, const char *end)
 {
     (void)r;
-    next_element(buf, &list);
+    (void)p;
+    (void)end;
+    (void)next_element;
 }
 
 static void
@@ -511,12 +513,11 @@ decide_body(struct http_request *r)
  * always closes, which is allowed, and slow.
  */
 static void
-note_connection(struct http_request *r, const char *buf,
-                struct http_span list)
+note_connection(struct http_request *r, const char *p, const char *end)
 {
     (void)r;
-    (void)buf;
-    (void)list;
+    (void)p;
+    (void)end;
 }
 
 static void
@@ -529,22 +530,24 @@ decide_keep_alive(struct http_request *r)
 static void
 note_field(struct http_request *r, const char *buf, const struct http_header *h)
 {
+    const char *name = buf + h->name.at, *colon = name + h->name.len;
+    const char *value = buf + h->value.at, *end = value + h->value.len;
     switch (h->name.len) {
     case 4:
-        if (is_word(buf, h->name, "host"))
-            note_host(r, buf, h->value);
+        if (is_word(name, colon, "host"))
+            note_host(r, value, end);
         break;
     case 10:
-        if (is_word(buf, h->name, "connection"))
-            note_connection(r, buf, h->value);
+        if (is_word(name, colon, "connection"))
+            note_connection(r, value, end);
         break;
     case 14:
-        if (is_word(buf, h->name, "content-length"))
-            note_length(r, buf, h->value);
+        if (is_word(name, colon, "content-length"))
+            note_length(r, value, end);
         break;
     case 17:
-        if (is_word(buf, h->name, "transfer-encoding"))
-            note_coding(r, buf, h->value);
+        if (is_word(name, colon, "transfer-encoding"))
+            note_coding(r, value, end);
         break;
     }
 }
@@ -561,6 +564,8 @@ read_head_end(struct http_request *r, const char *buf, const char *p,
         return fail(r, 400, "bare-cr");
     r->consumed = (uint32_t)(p + 1 - buf);
     r->state = DONE;
+    if (r->form == HTTP_ORIGIN_FORM)
+        r->path = r->target;
     check_host(r);
     decide_body(r);
     decide_keep_alive(r);
@@ -848,6 +853,19 @@ chunk_fail(struct http_chunked *c, int status, const char *reason)
     return BROKEN;
 }
 
+/* What is wrong if a byte does not fit in this state. */
+static const char *
+chunk_reason(enum chunk_state state)
+{
+    if (state <= SIZE)
+        return "bad-chunk-size";
+    if (state < SIZE_LF)
+        return "bad-chunk-extension";
+    if (state == SIZE_LF)
+        return "bare-cr";
+    return state < TRAILER_START ? "bad-chunk-end" : "bad-trailer";
+}
+
 /* Counts a byte that is no content. Without a limit a client could send a
  * gigabyte of them with one byte of content. */
 static bool
@@ -873,148 +891,57 @@ after_extension(enum chunk_state blank, char ch)
     return ch == ';' ? EXT_START : ch == '\r' ? SIZE_LF : BROKEN;
 }
 
-/* One digit more, or the end of the number. */
-static enum chunk_state
-size_byte(struct http_chunked *c, char ch)
-{
-    if (!is(ch, HEX))
-        return c->state == SIZE ? after_extension(EXT_END, ch) : BROKEN;
-    if (c->state == SIZE && c->left == 0 && too_much_extra(c))
-        return BROKEN; /* zeros in front are bytes that cost nothing */
-    unsigned digit =
-        (unsigned)(is(ch, DIGIT) ? ch - '0' : (ch | 0x20) - 'a' + 10);
-    uint64_t most = c->limits->body - c->total;
-    if (c->left > UINT64_MAX >> 4 || (c->left << 4 | digit) > most)
-        return chunk_fail(c, 413, "body-too-large");
-    c->left = c->left << 4 | digit;
-    return SIZE;
-}
-
-/* A byte of ;name, ;name=token or ;name="quoted string". White space in front
- * of ";" and around "=" is an old mistake that has to be accepted. */
+/* TODO 11: read extensions and trailer fields.
+ * extension_byte(): ;name, ;name=token or ;name="quoted string", as often as
+ * they come. White space may stand in front of ";" and on both sides of "=", an
+ * old mistake that has to be accepted; at the end of the line it may not. In a
+ * quoted string, TEXT except for its two special bytes.
+ * trailer_byte(): lines as in the head, up to the empty one.
+ */
 static enum chunk_state
 extension_byte(enum chunk_state state, char ch)
 {
-    bool token = is(ch, TOKEN), text = is(ch, TEXT);
-    switch (state) {
-    case EXT_START:
-        return token ? EXT_NAME : is_blank(ch) ? EXT_START : BROKEN;
-    case EXT_NAME:
-        if (token || ch == '=')
-            return token ? EXT_NAME : EXT_VALUE_START;
-        return after_extension(EXT_NAME_END, ch);
-    case EXT_NAME_END:
-        if (ch == '=')
-            return EXT_VALUE_START;
-        return ch == '\r' ? BROKEN : after_extension(EXT_NAME_END, ch);
-    case EXT_VALUE_START:
-        if (ch == '"' || is_blank(ch))
-            return ch == '"' ? EXT_QUOTED : EXT_VALUE_START;
-        return token ? EXT_VALUE : BROKEN;
-    case EXT_VALUE:
-        return token ? EXT_VALUE : after_extension(EXT_END, ch);
-    case EXT_QUOTED:
-        if (ch == '"' || ch == '\\')
-            return ch == '"' ? EXT_QUOTED_END : EXT_ESCAPED;
-        return text ? EXT_QUOTED : BROKEN;
-    case EXT_ESCAPED:
-        return text ? EXT_QUOTED : BROKEN;
-    case EXT_QUOTED_END:
-        return after_extension(EXT_END, ch);
-    default: /* EXT_END */
-        return ch == '\r' ? BROKEN : after_extension(EXT_END, ch);
-    }
+    (void)state;
+    (void)ch;
+    return BROKEN;
 }
 
-/* A byte of the fields behind the last chunk. They are dropped, because they
- * could forge what the head has said; but a line must be a line. */
 static enum chunk_state
 trailer_byte(enum chunk_state state, char ch)
 {
-    switch (state) {
-    case TRAILER_START:
-        return ch == '\r' ? LAST_LF : is(ch, TOKEN) ? TRAILER_NAME : BROKEN;
-    case TRAILER_NAME:
-        if (is(ch, TOKEN))
-            return TRAILER_NAME;
-        return ch == ':' ? TRAILER_VALUE : BROKEN;
-    case TRAILER_VALUE:
-        if (is(ch, TEXT))
-            return TRAILER_VALUE;
-        return ch == '\r' ? TRAILER_LF : BROKEN;
-    case TRAILER_LF:
-        return ch == '\n' ? TRAILER_START : BROKEN;
-    default: /* LAST_LF */
-        return ch == '\n' ? ENDED : BROKEN;
-    }
+    if (state == TRAILER_START)
+        return ch == '\r' ? LAST_LF : BROKEN;
+    return ch == '\n' ? ENDED : BROKEN;
 }
 
-static enum chunk_state
-size_line_end(struct http_chunked *c, char ch)
-{
-    if (ch != '\n')
-        return BROKEN;
-    c->total += c->left;
-    if (c->left > 0)
-        return DATA;
-    c->extras = 0; /* from now on, those of the trailer section */
-    return TRAILER_START;
-}
-
-/* What a byte leads to, unless it is content. */
-static enum chunk_state
-chunk_byte(struct http_chunked *c, char ch)
-{
-    switch ((enum chunk_state)c->state) {
-    case SIZE_START:
-    case SIZE:
-        return size_byte(c, ch);
-    case SIZE_LF:
-        return size_line_end(c, ch);
-    case DATA_CR:
-        return ch == '\r' ? DATA_LF : BROKEN;
-    case DATA_LF:
-        return ch == '\n' ? SIZE_START : BROKEN;
-    default:
-        if (too_much_extra(c))
-            return BROKEN;
-        return c->state < SIZE_LF ? extension_byte(c->state, ch)
-                                  : trailer_byte(c->state, ch);
-    }
-}
-
-static const char *
-chunk_reason(enum chunk_state state)
-{
-    return state <= SIZE           ? "bad-chunk-size"
-           : state < SIZE_LF       ? "bad-chunk-extension"
-           : state == SIZE_LF      ? "bare-cr"
-           : state < TRAILER_START ? "bad-chunk-end"
-                                   : "bad-trailer";
-}
-
+/* TODO 10: take a chunked body apart.
+ * The size is hexadecimal, at least one digit; what may follow it tells
+ * after_extension(). With the content before it, it may not be above
+ * limits->body: 413 "body-too-large"; it must not overflow either. Zeros in
+ * front count as too_much_extra(), and so do all bytes of extensions and
+ * trailer; for the trailer the count begins anew. Then CR LF, the content (a
+ * piece for each call), CR LF, and the next size; after the size 0 comes the
+ * trailer section. What leads to BROKEN and has no status yet is 400 with
+ * chunk_reason().
+ */
 enum http_result
 http_chunked_next(struct http_chunked *c, const char *buf, size_t len,
                   size_t *used, struct http_span *content)
 {
-    size_t i = 0;
-    while (i < len && c->state < ENDED) {
-        if (c->state == DATA) {
-            size_t n = c->left < len - i ? (size_t)c->left : len - i;
-            *content = span(buf, buf + i, buf + i + n);
-            *used = i + n;
-            c->left -= n;
-            if (c->left == 0)
-                c->state = DATA_CR;
-            return HTTP_CONTENT;
-        }
-        enum chunk_state next = chunk_byte(c, buf[i++]);
-        if (next == BROKEN && c->status == 0)
-            chunk_fail(c, 400, chunk_reason(c->state));
-        c->state = (int)next;
-    }
-    *used = i;
-    return c->state == ENDED    ? HTTP_COMPLETE
-           : c->state == BROKEN ? HTTP_ERROR
-                                : HTTP_NEED_MORE;
+    (void)c;
+    (void)buf;
+    (void)len;
+    (void)used;
+    (void)content;
+    (void)chunk_fail;
+    (void)chunk_reason;
+    (void)too_much_extra;
+    (void)after_extension;
+    (void)extension_byte;
+    (void)trailer_byte;
+fputs("TODO 10 is not done: "
+      "take a chunked body apart\n"
+      "(labs/13-http-parser/http_parser.c; read handouts/13-http-parser.md)\n",
+      stderr);
+exit(3);
 }

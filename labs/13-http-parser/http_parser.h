@@ -83,7 +83,8 @@ struct http_request {
     struct http_span method; /* a token; case counts: "get" is not GET     */
     struct http_span target; /* as it was sent                             */
     struct http_span path;   /* the target from its path on, query included;
-                              * empty if it has none (http://host, *)      */
+                              * http://host?query has ?query, and those
+                              * without either have nothing                */
     struct http_span host;   /* host and port of an absolute or authority
                               * target, or else the value of Host          */
     enum http_form form;
@@ -102,6 +103,7 @@ struct http_request {
     int state;
     uint32_t pos;  /* the next byte to look at                           */
     unsigned seen; /* facts about the header fields that came            */
+    uint32_t host_field; /* which of them is Host                        */
 
     uint32_t header_count;
     struct http_header headers[HTTP_MAX_HEADERS]; /* in the order they came */
@@ -118,9 +120,9 @@ void http_init(struct http_request *r, const struct http_limits *limits);
  *
  * HTTP_COMPLETE: the head is the first r->consumed bytes; what is behind them
  * is the body, or the next request. HTTP_NEED_MORE: never when len has reached
- * limits->head, so a buffer of that size is enough. HTTP_ERROR: the verdict does
- * not depend on how the bytes were cut. COMPLETE and ERROR are final: further
- * calls return them again.
+ * limits->head, so a buffer of that size is enough. HTTP_ERROR: the first thing
+ * that is wrong; it does not depend on how the bytes were cut. COMPLETE and
+ * ERROR are final: further calls return them again.
  */
 enum http_result http_parse(struct http_request *r, const char *buf,
                             size_t len);
@@ -151,8 +153,8 @@ struct http_chunked {
 void http_chunked_init(struct http_chunked *c,
                        const struct http_limits *limits);
 
-/* Takes bytes of a chunked body from the front of buf, and says in *used how
- * many: the caller goes on behind them.
+/* Takes bytes of a chunked body from the front of buf (less than 4 GiB), and
+ * says in *used how many: the caller goes on behind them.
  *
  * HTTP_CONTENT: content is a span of buf, at least one byte; there may be more,
  * call again. HTTP_NEED_MORE: all len bytes are used. HTTP_COMPLETE: the body

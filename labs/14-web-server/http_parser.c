@@ -98,17 +98,6 @@ static inline bool
 over_limit(struct http_request *r, enum state part, size_t n)
 {
     const struct http_limits *max = r->limits;
-    /* TODO 9: refuse what is longer than its limit.
-     * Each limit has its own status, so that the client learns what was too
-     * long: 501 for a method above HTTP_MAX_METHOD, 414 for the target, 431
-     * for a header line, for the number of lines and for the whole head. What
-     * has just the length of its limit is fine.
-     * STUB: (void)r;
-     * STUB: (void)max;
-     * STUB: (void)part;
-     * STUB: (void)n;
-     * STUB: return false;
-     */
     switch (part) { /* fail() returns NULL: ! makes it true */
     case METHOD:
         return n > HTTP_MAX_METHOD && !fail(r, 501, "method-too-long");
@@ -121,7 +110,6 @@ over_limit(struct http_request *r, enum state part, size_t n)
     default:
         return n > max->line && !fail(r, 431, "header-line-too-long");
     }
-    /* END TODO 9 */
 }
 
 /* ---- Classes of bytes, and the scan over them ---------------------------- */
@@ -266,15 +254,6 @@ first(const char *p, uint64_t suspects)
 static inline __attribute__((always_inline)) const char *
 skip(const char *p, const char *end, enum class class)
 {
-    /* TODO 12: scan sixteen bytes at a time.
-     * suspects() tells which of them are not certain to be in the class; if
-     * none is, go on with the next sixteen. Else look at the first() one: it
-     * may be in the class all the same. The last bytes, fewer than sixteen,
-     * are for skip_plain(). The result is always that of skip_plain().
-     * STUB: (void)suspects;
-     * STUB: (void)first;
-     * STUB: return skip_plain(p, end, class);
-     */
     while (end - p >= 16) {
         uint64_t suspect = suspects(p, end, class);
         if (!suspect) {
@@ -287,7 +266,6 @@ skip(const char *p, const char *end, enum class class)
         p++;
     }
     return skip_plain(p, end, class);
-    /* END TODO 12 */
 }
 
 /* ---- Hosts --------------------------------------------------------------- */
@@ -314,35 +292,6 @@ skip_ipv6(const char *p, const char *end)
     return inet_pton(AF_INET6, text, &address) == 1 ? bracket + 1 : NULL;
 }
 
-/* TODO 5: know a valid host, and have exactly one.
- * is_authority() accepts "host", "host:" and "host:port"; the host may be a
- * name (letters and the rest of HOST_NAME, escapes like %41), an IPv6 address
- * in brackets, or empty; the port is digits. For CONNECT, neither may be empty
- * and the port is one to connect to, 1 to 65535. Host comes at most once; in
- * HTTP/1.1 it must come. A target in absolute form has named the host already,
- * and its word counts (RFC 9112, 3.2.2).
- * STUB: static bool
- * STUB: is_authority(const char *p, const char *end, bool connect)
- * STUB: {
- * STUB:     (void)skip_ipv6;
- * STUB:     (void)connect;
- * STUB:     return p <= end;
- * STUB: }
- * STUB:
- * STUB: static void
- * STUB: note_host(struct http_request *r, const char *buf,
- * STUB:           struct http_span value)
- * STUB: {
- * STUB:     (void)buf;
- * STUB:     r->host = value;
- * STUB: }
- * STUB:
- * STUB: static void
- * STUB: check_host(struct http_request *r)
- * STUB: {
- * STUB:     (void)r;
- * STUB: }
- */
 /* The place behind the host at p, or NULL if it is none. */
 static const char *
 skip_host(const char *p, const char *end)
@@ -375,44 +324,30 @@ is_authority(const char *p, const char *end, bool connect)
 }
 
 static void
-note_host(struct http_request *r, const char *buf, struct http_span value)
+note_host(struct http_request *r, const char *p, const char *end)
 {
-    const char *p = buf + value.at, *end = p + value.len;
     if (r->seen & SEEN_HOST)
         fail(r, 400, "host-repeated");
     else if (skip_plain(p, end, HOST_NAME) != end && /* the usual case */
              !is_authority(p, end, false))
         fail(r, 400, "bad-host");
     r->seen |= SEEN_HOST;
-    if (r->form == HTTP_ORIGIN_FORM || r->form == HTTP_ASTERISK_FORM)
-        r->host = value;
+    r->host_field = r->header_count;
 }
 
 static void
 check_host(struct http_request *r)
 {
-    if (!(r->seen & SEEN_HOST) && r->minor_version > 0)
-        fail(r, 400, "host-missing");
+    if (!(r->seen & SEEN_HOST)) {
+        if (r->minor_version > 0)
+            fail(r, 400, "host-missing");
+    } else if (r->form == HTTP_ORIGIN_FORM || r->form == HTTP_ASTERISK_FORM) {
+        r->host = r->headers[r->host_field].value;
+    }
 }
-/* END TODO 5 */
 
 /* ---- The four forms of a target ------------------------------------------ */
 
-/* TODO 6: tell the forms of a target apart.
- * CONNECT takes host:port and nothing else; OPTIONS may take "*"; every method
- * but CONNECT takes /path?query or scheme://host/path?query, where the host is
- * not empty and there are no brackets behind it. read_target() has set r->form
- * to HTTP_ORIGIN_FORM if the target begins with "/", or else to
- * HTTP_ABSOLUTE_FORM; set it right, and set path and host (see the header).
- * STUB: static bool
- * STUB: is_target(struct http_request *r, const char *buf)
- * STUB: {
- * STUB:     (void)buf;
- * STUB:     (void)is_authority;
- * STUB:     r->path = r->target;
- * STUB:     return r->form == HTTP_ORIGIN_FORM;
- * STUB: }
- */
 /* scheme://authority, and then a path, a query, both, or nothing. */
 static bool
 split_absolute(struct http_request *r, const char *buf)
@@ -444,17 +379,14 @@ is_target(struct http_request *r, const char *buf)
         r->host = r->target;
         return is_authority(p, p + r->target.len, true);
     }
-    if (r->form == HTTP_ORIGIN_FORM) {
-        r->path = r->target;
-        return true;
-    }
+    if (r->form == HTTP_ORIGIN_FORM)
+        return true; /* its path is all of it: read_head_end() notes that */
     if (http_is(buf, r->target, "*")) {
         r->form = HTTP_ASTERISK_FORM;
         return http_is(buf, r->method, "OPTIONS");
     }
     return split_absolute(r, buf);
 }
-/* END TODO 6 */
 
 /* ---- The request line ---------------------------------------------------- */
 
@@ -479,18 +411,6 @@ static const char *
 read_method(struct http_request *r, const char *buf, const char *p,
             const char *end)
 {
-    /* TODO 1: read the method and the space behind it.
-     * The method is a token of at least one byte; r->method.at says where it
-     * begins. Use skip_plain(). Ask over_limit() first, with the length so far;
-     * then see why the scan stopped. No more bytes: pause_at(). Not a space:
-     * fail(), 400 "bad-method". Else note the length, note where the target
-     * begins, choose the state TARGET, and return the place behind the space.
-     * STUB: (void)buf;
-     * STUB: (void)p;
-     * STUB: (void)end;
-     * STUB: (void)r;
-     * STUB: todo
-     */
     p = skip_plain(p, end, TOKEN); /* too short to profit from skip() */
     size_t len = (size_t)(p - buf) - r->method.at;
     if (over_limit(r, METHOD, len))
@@ -503,28 +423,12 @@ read_method(struct http_request *r, const char *buf, const char *p,
     r->target.at = r->method.at + r->method.len + 1;
     r->state = TARGET;
     return p + 1;
-    /* END TODO 1 */
 }
 
 static const char *
 read_target(struct http_request *r, const char *buf, const char *p,
             const char *end)
 {
-    /* TODO 2: read the target and the space behind it.
-     * Bytes of the class PATH if it begins with "/" (note that in r->form at
-     * the first byte: HTTP_ORIGIN_FORM, else HTTP_ABSOLUTE_FORM for now), else
-     * of the class URI. "%" is in neither, because two hexadecimal digits must
-     * follow: if one of them is still to come, pause at the "%". All else is
-     * as in the method, with 400 "bad-target"; over_limit() comes after each
-     * scan. Use skip(), which will be faster one day.
-     * STUB: (void)skip;
-     * STUB: (void)may_be_escape;
-     * STUB: (void)buf;
-     * STUB: (void)p;
-     * STUB: (void)end;
-     * STUB: (void)r;
-     * STUB: todo
-     */
     const char *start = buf + r->target.at;
     if (p == start && p < end)
         r->form = *p == '/' ? HTTP_ORIGIN_FORM : HTTP_ABSOLUTE_FORM;
@@ -547,24 +451,12 @@ read_target(struct http_request *r, const char *buf, const char *p,
     r->target.len = (uint32_t)(p - start);
     r->state = VERSION;
     return p + 1;
-    /* END TODO 2 */
 }
 
 static const char *
 read_version(struct http_request *r, const char *buf, const char *p,
              const char *end)
 {
-    /* TODO 3: read the version and the end of the line.
-     * Exactly "HTTP/", a digit, ".", a digit, CR, LF: else 400 "bad-version",
-     * at the first byte that differs. It begins behind the target and one
-     * space, so how far you have come follows from p. When the line is there,
-     * a major version other than 1 is 505 "version-not-supported"; the minor
-     * one goes to r->minor_version. Then ask is_target(), 400 "bad-target".
-     * STUB: (void)p;
-     * STUB: (void)end;
-     * STUB: (void)is_target(r, buf);
-     * STUB: todo
-     */
     static const char usual[] = "HTTP/1.1\r\n", form[] = "HTTP/#.#\r\n";
     const char *start = buf + r->target.at + r->target.len + 1;
     if (p == start && end - p >= 10 && memcmp(p, usual, 10) == 0)
@@ -580,7 +472,6 @@ read_version(struct http_request *r, const char *buf, const char *p,
     r->minor_version = start[7] - '0';
     r->state = LINE;
     return is_target(r, buf) ? p : fail(r, 400, "bad-target");
-    /* END TODO 3 */
 }
 
 /* ---- What header fields mean --------------------------------------------- */
@@ -593,14 +484,13 @@ four(const char *p)
     return bytes;
 }
 
-/* Whether s is this word, small letters and "-", in whatever case. 0x20 makes
- * capitals small and leaves "-" as it is. */
+/* Whether [p, end) is this word of small letters and "-", in whatever case.
+ * 0x20 makes capitals small and leaves "-" as it is. */
 static inline bool
-is_word(const char *buf, struct http_span s, const char *word)
+is_word(const char *p, const char *end, const char *word)
 {
-    const char *p = buf + s.at;
     size_t i = 0, n = strlen(word);
-    if (s.len != n)
+    if ((size_t)(end - p) != n)
         return false;
     for (; i + 4 <= n; i += 4)
         if ((four(p + i) | 0x20202020) != four(word + i))
@@ -611,63 +501,27 @@ is_word(const char *buf, struct http_span s, const char *word)
     return true;
 }
 
-/* Takes the next element off a comma-separated list. Empty ones do not count;
- * when there is no more, the length is 0. */
-static struct http_span
-next_element(const char *buf, struct http_span *list)
+/* Takes the next element off a comma-separated list: returns where it begins,
+ * in *stop where it ends, or NULL if there is none. Empty ones do not count. */
+static const char *
+next_element(const char **list, const char *end, const char **stop)
 {
-    const char *p = buf + list->at, *end = p + list->len;
+    const char *p = *list;
     while (p < end && (*p == ',' || is_blank(*p)))
         p++;
-    const char *stop = p;
-    while (stop < end && *stop != ',')
-        stop++;
-    *list = span(buf, stop, end);
-    while (stop > p && is_blank(stop[-1]))
-        stop--;
-    return span(buf, p, stop);
+    const char *comma = p;
+    while (comma < end && *comma != ',')
+        comma++;
+    *list = comma;
+    while (comma > p && is_blank(comma[-1]))
+        comma--;
+    *stop = comma;
+    return p < comma ? p : NULL;
 }
 
-/* TODO 7: decide where the body ends.
- * If client and server disagree about this, one of them takes what the other
- * calls a body for the next request: request smuggling. So whatever could be
- * read in two ways is refused (RFC 9112, 6.3).
- * note_length(): digits and nothing else, 400 "bad-content-length"; if it comes
- * twice, the same value, 400 "content-lengths-differ"; at most limits->body,
- * however many digits, 413 "body-too-large".
- * note_coding(): goes through the list; nothing may follow "chunked", not even
- * in a second Transfer-Encoding, 400 "chunked-not-last".
- * decide_body(), at the end of the head: both fields, 400 "length-and-coding".
- * A transfer coding in HTTP/1.0, 400 "coding-in-1.0". "chunked" is not the
- * last one, 400 "chunked-not-last". Other codings before it, 501
- * "unknown-coding". Else set r->body.
- * STUB: static void
- * STUB: note_length(struct http_request *r, const char *buf,
- * STUB:             struct http_span value)
- * STUB: {
- * STUB:     (void)r;
- * STUB:     (void)buf;
- * STUB:     (void)value;
- * STUB: }
- * STUB:
- * STUB: static void
- * STUB: note_coding(struct http_request *r, const char *buf,
- * STUB:             struct http_span list)
- * STUB: {
- * STUB:     (void)r;
- * STUB:     next_element(buf, &list);
- * STUB: }
- * STUB:
- * STUB: static void
- * STUB: decide_body(struct http_request *r)
- * STUB: {
- * STUB:     r->body = HTTP_BODY_NONE;
- * STUB: }
- */
 static void
-note_length(struct http_request *r, const char *buf, struct http_span value)
+note_length(struct http_request *r, const char *p, const char *end)
 {
-    const char *p = buf + value.at, *end = p + value.len;
     uint64_t n = 0;
     if (p == end || skip_plain(p, end, DIGIT) != end) {
         fail(r, 400, "bad-content-length");
@@ -686,15 +540,15 @@ note_length(struct http_request *r, const char *buf, struct http_span value)
 }
 
 static void
-note_coding(struct http_request *r, const char *buf, struct http_span list)
+note_coding(struct http_request *r, const char *p, const char *end)
 {
-    struct http_span coding;
+    const char *coding, *stop;
     r->seen |= SEEN_CODING;
-    while ((coding = next_element(buf, &list)).len > 0) {
+    while ((coding = next_element(&p, end, &stop)) != NULL) {
         if (r->seen & LAST_IS_CHUNKED)
             fail(r, 400, "chunked-not-last");
         r->seen |=
-            is_word(buf, coding, "chunked") ? LAST_IS_CHUNKED : OTHER_CODING;
+            is_word(coding, stop, "chunked") ? LAST_IS_CHUNKED : OTHER_CODING;
     }
 }
 
@@ -714,35 +568,15 @@ decide_body(struct http_request *r)
     else
         r->body = HTTP_BODY_CHUNKED;
 }
-/* END TODO 7 */
 
-/* TODO 8: decide whether the connection goes on after this request.
- * Connection is a list, and may come more than once. "close" ends it. Without,
- * it goes on in HTTP/1.1, and in HTTP/1.0 if "keep-alive" was said. The stub
- * always closes, which is allowed, and slow.
- * STUB: static void
- * STUB: note_connection(struct http_request *r, const char *buf,
- * STUB:                 struct http_span list)
- * STUB: {
- * STUB:     (void)r;
- * STUB:     (void)buf;
- * STUB:     (void)list;
- * STUB: }
- * STUB:
- * STUB: static void
- * STUB: decide_keep_alive(struct http_request *r)
- * STUB: {
- * STUB:     r->keep_alive = false;
- * STUB: }
- */
 static void
-note_connection(struct http_request *r, const char *buf, struct http_span list)
+note_connection(struct http_request *r, const char *p, const char *end)
 {
-    struct http_span option;
-    while ((option = next_element(buf, &list)).len > 0) {
-        if (is_word(buf, option, "close"))
+    const char *option, *stop;
+    while ((option = next_element(&p, end, &stop)) != NULL) {
+        if (is_word(option, stop, "close"))
             r->seen |= SAYS_CLOSE;
-        else if (is_word(buf, option, "keep-alive"))
+        else if (is_word(option, stop, "keep-alive"))
             r->seen |= SAYS_KEEP_ALIVE;
     }
 }
@@ -755,28 +589,29 @@ decide_keep_alive(struct http_request *r)
     else
         r->keep_alive = r->minor_version > 0 || r->seen & SAYS_KEEP_ALIVE;
 }
-/* END TODO 8 */
 
 /* Four fields matter to the parser, and their names differ in length. */
 static void
 note_field(struct http_request *r, const char *buf, const struct http_header *h)
 {
+    const char *name = buf + h->name.at, *colon = name + h->name.len;
+    const char *value = buf + h->value.at, *end = value + h->value.len;
     switch (h->name.len) {
     case 4:
-        if (is_word(buf, h->name, "host"))
-            note_host(r, buf, h->value);
+        if (is_word(name, colon, "host"))
+            note_host(r, value, end);
         break;
     case 10:
-        if (is_word(buf, h->name, "connection"))
-            note_connection(r, buf, h->value);
+        if (is_word(name, colon, "connection"))
+            note_connection(r, value, end);
         break;
     case 14:
-        if (is_word(buf, h->name, "content-length"))
-            note_length(r, buf, h->value);
+        if (is_word(name, colon, "content-length"))
+            note_length(r, value, end);
         break;
     case 17:
-        if (is_word(buf, h->name, "transfer-encoding"))
-            note_coding(r, buf, h->value);
+        if (is_word(name, colon, "transfer-encoding"))
+            note_coding(r, value, end);
         break;
     }
 }
@@ -793,6 +628,8 @@ read_head_end(struct http_request *r, const char *buf, const char *p,
         return fail(r, 400, "bare-cr");
     r->consumed = (uint32_t)(p + 1 - buf);
     r->state = DONE;
+    if (r->form == HTTP_ORIGIN_FORM)
+        r->path = r->target;
     check_host(r);
     decide_body(r);
     decide_keep_alive(r);
@@ -818,20 +655,6 @@ static const char *
 read_usual_line(struct http_request *r, const char *buf, const char *line,
                 const char *end)
 {
-    /* TODO 13: read a whole line in one go.
-     * Sixteen bytes from the start of the line show both where the name ends
-     * and whether the line does: find the suspects of TOKEN and of TEXT among
-     * them. If there are fewer than eight bytes, return line: bytes that come
-     * singly are for the careful parts. If the first suspect is not the ":",
-     * return where it is; r->state is NAME, so read_name() goes on there. Then
-     * the state may be BLANKS, then VALUE; after a CR, LINE_END. The name may
-     * not be empty, and a line above its limit is for read_value().
-     * STUB: (void)r;
-     * STUB: (void)buf;
-     * STUB: (void)end;
-     * STUB: (void)end_value;
-     * STUB: return line;
-     */
     struct http_header *h = &r->headers[r->header_count];
     if (end - line < 8 || end - buf < 16)
         return line;
@@ -860,7 +683,6 @@ read_usual_line(struct http_request *r, const char *buf, const char *line,
     end_value(h, buf, p);
     r->state = LINE_END;
     return p + 1;
-    /* END TODO 13 */
 }
 
 static const char *
@@ -884,42 +706,6 @@ read_line_start(struct http_request *r, const char *buf, const char *p,
     return read_usual_line(r, buf, p, end);
 }
 
-/* TODO 4: read the name, the blanks behind the colon, and the value.
- * These three parts are made like read_method(). The field that is being read
- * is r->headers[r->header_count]; its name.at is set. over_limit() wants to
- * know how far the line has come, from name.at on. A name is a token of at
- * least one byte with the ":" right behind it: 400 "bad-header-name". Then any
- * number of blanks, and value.at is behind them. A value is TEXT up to the CR,
- * and nothing else may end it: 400 "bad-header-value"; end_value() sets its
- * length. Behind the CR, the state is LINE_END.
- * STUB: static const char *
- * STUB: read_name(struct http_request *r, const char *buf, const char *p,
- * STUB:           const char *end)
- * STUB: {
- * STUB:     (void)end_value;
- * STUB:     (void)buf;
- * STUB:     (void)p;
- * STUB:     (void)end;
- * STUB:     (void)r;
- * STUB: todo
- * STUB: }
- * STUB:
- * STUB: static const char *
- * STUB: read_blanks(struct http_request *r, const char *buf, const char *p,
- * STUB:             const char *end)
- * STUB: {
- * STUB:     (void)end;
- * STUB:     return pause_at(r, buf, p);
- * STUB: }
- * STUB:
- * STUB: static const char *
- * STUB: read_value(struct http_request *r, const char *buf, const char *p,
- * STUB:            const char *end)
- * STUB: {
- * STUB:     (void)end;
- * STUB:     return pause_at(r, buf, p);
- * STUB: }
- */
 static const char *
 read_name(struct http_request *r, const char *buf, const char *p,
           const char *end)
@@ -970,7 +756,6 @@ read_value(struct http_request *r, const char *buf, const char *p,
     r->state = LINE_END;
     return p + 1;
 }
-/* END TODO 4 */
 
 static const char *
 read_line_end(struct http_request *r, const char *buf, const char *p,
@@ -1156,6 +941,19 @@ chunk_fail(struct http_chunked *c, int status, const char *reason)
     return BROKEN;
 }
 
+/* What is wrong if a byte does not fit in this state. */
+static const char *
+chunk_reason(enum chunk_state state)
+{
+    if (state <= SIZE)
+        return "bad-chunk-size";
+    if (state < SIZE_LF)
+        return "bad-chunk-extension";
+    if (state == SIZE_LF)
+        return "bare-cr";
+    return state < TRAILER_START ? "bad-chunk-end" : "bad-trailer";
+}
+
 /* Counts a byte that is no content. Without a limit a client could send a
  * gigabyte of them with one byte of content. */
 static bool
@@ -1181,25 +979,6 @@ after_extension(enum chunk_state blank, char ch)
     return ch == ';' ? EXT_START : ch == '\r' ? SIZE_LF : BROKEN;
 }
 
-/* One digit more, or the end of the number. */
-static enum chunk_state
-size_byte(struct http_chunked *c, char ch)
-{
-    if (!is(ch, HEX))
-        return c->state == SIZE ? after_extension(EXT_END, ch) : BROKEN;
-    if (c->state == SIZE && c->left == 0 && too_much_extra(c))
-        return BROKEN; /* zeros in front are bytes that cost nothing */
-    unsigned digit =
-        (unsigned)(is(ch, DIGIT) ? ch - '0' : (ch | 0x20) - 'a' + 10);
-    uint64_t most = c->limits->body - c->total;
-    if (c->left > UINT64_MAX >> 4 || (c->left << 4 | digit) > most)
-        return chunk_fail(c, 413, "body-too-large");
-    c->left = c->left << 4 | digit;
-    return SIZE;
-}
-
-/* A byte of ;name, ;name=token or ;name="quoted string". White space in front
- * of ";" and around "=" is an old mistake that has to be accepted. */
 static enum chunk_state
 extension_byte(enum chunk_state state, char ch)
 {
@@ -1234,8 +1013,8 @@ extension_byte(enum chunk_state state, char ch)
     }
 }
 
-/* A byte of the fields behind the last chunk. They are dropped, because they
- * could forge what the head has said; but a line must be a line. */
+/* The fields behind the last chunk are dropped, because they could forge what
+ * the head has said. But a line must be a line. */
 static enum chunk_state
 trailer_byte(enum chunk_state state, char ch)
 {
@@ -1255,6 +1034,23 @@ trailer_byte(enum chunk_state state, char ch)
     default: /* LAST_LF */
         return ch == '\n' ? ENDED : BROKEN;
     }
+}
+
+/* One digit more, or the end of the number. */
+static enum chunk_state
+size_byte(struct http_chunked *c, char ch)
+{
+    if (!is(ch, HEX))
+        return c->state == SIZE ? after_extension(EXT_END, ch) : BROKEN;
+    if (c->state == SIZE && c->left == 0 && too_much_extra(c))
+        return BROKEN; /* zeros in front are bytes that cost nothing */
+    unsigned digit =
+        (unsigned)(is(ch, DIGIT) ? ch - '0' : (ch | 0x20) - 'a' + 10);
+    uint64_t most = c->limits->body - c->total;
+    if (c->left > UINT64_MAX >> 4 || (c->left << 4 | digit) > most)
+        return chunk_fail(c, 413, "body-too-large");
+    c->left = c->left << 4 | digit;
+    return SIZE;
 }
 
 static enum chunk_state
@@ -1289,16 +1085,6 @@ chunk_byte(struct http_chunked *c, char ch)
         return c->state < SIZE_LF ? extension_byte(c->state, ch)
                                   : trailer_byte(c->state, ch);
     }
-}
-
-static const char *
-chunk_reason(enum chunk_state state)
-{
-    return state <= SIZE           ? "bad-chunk-size"
-           : state < SIZE_LF       ? "bad-chunk-extension"
-           : state == SIZE_LF      ? "bare-cr"
-           : state < TRAILER_START ? "bad-chunk-end"
-                                   : "bad-trailer";
 }
 
 enum http_result

@@ -12,11 +12,11 @@ setup() { cd "$ROOT" || return; }
 
 variable() { # STAGE NAME
   printf 'include Makefile\n_print:;@echo $(%s)\n' "$2" |
-    make -s --no-print-directory -C "solutions/$1" -f - _print
+    make -s --no-print-directory -C "$ROOT/solutions/$1" -f - _print
 }
 
 todos() { # the numbers of a stage's TODOs
-  cat solutions/"$1"/*.[ch] | sed -n 's/^ *\/\* TODO \([0-9]*\): .*/\1/p' | sort -n
+  (cd solutions/"$1" && cat $(variable "$1" YOURS)) | sed -n 's/^ *\/\* TODO \([0-9]*\): .*/\1/p' | sort -n
 }
 
 # --- solutions and starters
