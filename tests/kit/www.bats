@@ -6,7 +6,7 @@ setup() { cd "$BATS_TEST_DIRNAME/../.." || return; }
 @test "the landing page shows the stages that exist as such, and no others" {
   local stage state
   while read -r stage state; do
-    if [ -e "solutions/$stage/Makefile" ] || [ -e "labs/$stage/Makefile" ]; then
+    if [ -e "labs/$stage/Makefile" ]; then
       [ "$state" = here ] || { echo "$stage exists, but the page says: $state"; return 1; }
     else
       [ "$state" = planned ] || { echo "there is no $stage, but the page says: $state"; return 1; }
@@ -14,7 +14,7 @@ setup() { cd "$BATS_TEST_DIRNAME/../.." || return; }
   done < <(sed -n 's/.*data-stage="\([^"]*\)" data-state="\([^"]*\)".*/\1 \2/p' www/index.html)
   run -0 grep -c 'data-stage="' www/index.html
   [ "$output" = 14 ]
-  for stage in $(cd solutions && echo [0-9]*); do
+  for stage in $(cd labs && echo [0-9]*); do
     grep -q "data-stage=\"$stage\"" www/index.html || { echo "$stage is not on the page"; return 1; }
   done
 }
