@@ -73,6 +73,9 @@ load echo-loop
   [ "$reads" -le 100 ] ||
     fail "send 20,000 bytes on two connections, one byte on two others, all at once, to echo -b 64" \
       "at most 100 reads of the long ones before both of the short ones are read" "$reads reads"
+  start_server echo -b 1
+  flood
+  tcp crowd 10 crowd-echo 'hello\n' # while somebody floods without end
 }
 
 @test "clients that come at once are all accepted" {
@@ -290,7 +293,7 @@ load echo-loop
 @test "a signal is noticed while there is always something to do" {
   likely "signals are let in during the wait only, and a busy server never waits"
   start_server echo -b 1
-  "$TOOLS/tcp" "$PORT" exchange 64M >/dev/null 2>&1 3>&- 4>&- &
+  flood
   tcp send 'hello\n' expect 'hello\n'
   stop_server
   expect "send SIGTERM while a client floods" "exit 0" "$END"

@@ -183,6 +183,9 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   [ "$reads" -le 100 ] ||
     fail "send 20,000 bytes on two connections, one byte on two others, all at once, to echo -b 64" \
       "at most 100 reads of the long ones before both of the short ones are read" "$reads reads"
+  start_server echo -b 1
+  flood
+  tcp crowd 10 crowd-echo 'hello\n' # while somebody floods without end
 }
 
 @test "a client that finishes while much waits to be written gets all of it" {
@@ -375,7 +378,7 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
 @test "a signal is noticed while there is always something to do" {
   likely "signals are let in during the wait only, and a busy server never waits"
   start_server echo -b 1
-  "$TOOLS/tcp" "$PORT" exchange 64M >/dev/null 2>&1 3>&- 4>&- &
+  flood
   tcp send 'hello\n' expect 'hello\n'
   stop_server
   expect "send SIGTERM while a client floods" "exit 0" "$END"

@@ -1,6 +1,7 @@
 # Tests for stage 07, the job queue with a lock.
 load lib
 load tools/queue
+load explore/explore
 
 # --- TODO 1 and 2: the ring
 
@@ -126,3 +127,18 @@ load tools/queue
 
 # --- make explore STAGE=07: the tests of the interleaving explorer, 07.explore-*
 # (25 points) stand below this line.
+
+@test "no order of the steps loses a job or a wake-up between push and pop" {
+  likely "a wait that is not in a loop, or a wake-up that some path forgets"
+  explore one-slot two-slots two-producers two-consumers two-and-two
+}
+
+@test "in every order of the steps, try calls answer as if they came one by one" {
+  likely "a field is read or written without the lock"
+  explore try
+}
+
+@test "no order of the steps makes close lose a job or leave a sleeper behind" {
+  likely "closed is set without the lock, or one of those who sleep is not woken"
+  explore close-pop close-push close-race
+}

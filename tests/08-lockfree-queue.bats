@@ -1,6 +1,7 @@
 # Tests for stage 08, the job queue with atomics, and the two rings beside it.
 load lib
 load tools/queue
+load explore/explore
 
 # --- TODO 1 and 2: the ring for two threads
 
@@ -188,3 +189,38 @@ expect_no_locks() {
 
 # --- make explore STAGE=08: the tests of the interleaving explorer, 08.explore-*
 # (25 points) stand below this line.
+
+@test "in every order of the steps, the ring for two hands over each job whole" {
+  likely "an index is stored too early, or relaxed"
+  explore spsc spsc-3 spsc-laps
+}
+
+@test "in every order of the steps, try calls answer as if they came one by one" {
+  likely "a sequence number is stored too early or relaxed, or does not tell the lap"
+  explore try-1x1 try-one-slot try-three try-2x1 try-1x2 try-2x2 try-mixed
+}
+
+@test "counters may wrap, and a thread may sleep through a whole lap" {
+  likely "a counter or a sequence number is too short"
+  explore laps-8 laps-16 asleep-push asleep-pop
+}
+
+@test "a try call ends even if another thread stands still in the middle of one" {
+  likely "there is a lock, or a loop that waits for another thread"
+  explore try-frozen lock-free-push lock-free-pop
+}
+
+@test "no order of the steps loses a wake-up between push and pop" {
+  likely "a sleeper does not look again after announcing itself, or is not seen"
+  explore sleep-1x1 sleep-2x1 sleep-1x2 sleep-2x2 sleep-2x2-full sleep-no-membarrier
+}
+
+@test "no order of the steps makes close lose a job or leave a sleeper behind" {
+  likely "a push can still get a ticket after the close, or a sleeper is not woken"
+  explore close-pop close-push close-race
+}
+
+@test "the strictly lock-free queue stands every order of the steps, and a thread that stops" {
+  likely "an entry is used again too early, or a thread waits for another one"
+  explore scq-lock-free-push scq-lock-free-pop scq-1x1 scq-mixed scq-2x1 scq-1x2 scq-passed
+}

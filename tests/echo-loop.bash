@@ -64,6 +64,16 @@ release() {
   wait "$HOLDER" || :
 }
 
+# flood: sends and reads until the server ends. With -b 1 that takes minutes.
+flood() {
+  local begin
+  begin=$(cpu_ns "$PID")
+  "$TOOLS/tcp" "$PORT" exchange 64M >/dev/null 2>&1 3>&- 4>&- &
+  await "the server works for the client that floods" worked "$begin"
+}
+
+worked() { [ $(($(cpu_ns "$PID") - $1)) -gt 50000000 ]; }
+
 # many_connections WANTED: sets COUNT, to less if the machine does not permit that.
 many_connections() {
   local hard

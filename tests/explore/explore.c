@@ -143,9 +143,9 @@ make_stacks(void)
 static void
 run_once(void)
 {
-    run = (struct run){.steps = 0};
+    run = (struct run){.number = run.number + 1};
     depth = 0;
-    news++;
+    news = 0;
     verdict[0] = '\0';
     restore_world();
     for (int i = 0; i < THREADS; i++) {

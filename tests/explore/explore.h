@@ -83,6 +83,7 @@ struct thread {
 };
 
 struct run {
+    long number;
     int preemptions, stale, spurious, frozen; /* so far, within the bounds */
     int steps, points, calls, unfinished;
 };
@@ -91,7 +92,7 @@ extern struct thread threads[THREADS], *running;
 extern const struct scenario *scenario;
 extern struct run run; /* the present one */
 extern bool quiet, tracing;
-extern long news; /* grows with everything that another thread may notice */
+extern long news; /* changes with all that another thread may notice */
 
 int choose(int options);
 bool unlikely(int *so_far, int bound);

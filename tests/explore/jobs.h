@@ -72,12 +72,13 @@ try_pop(long unused)
     end((enum answer)answer, (long)job.arg);
 }
 
+/* Who is told that it is closed can read data of that number. */
 static void
-close_queue(long unused)
+close_queue(long number)
 {
-    begin(CLOSE, unused);
+    begin(CLOSE, number);
     jq_close(queue);
-    end(DONE, unused);
+    end(DONE, number);
 }
 
 static void

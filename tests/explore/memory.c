@@ -49,7 +49,6 @@ static struct shadow {
     bool split;
     int steps[THREADS][KINDS];
 } shadows[WORLD];
-static long runs;
 
 void
 remember_world(void)
@@ -65,7 +64,6 @@ restore_world(void)
     memcpy(world, first_world, (size_t)(end_of_world - world));
     memset(&in_order, 0, sizeof in_order);
     place_count = 0;
-    runs++;
 }
 
 void *
@@ -147,8 +145,8 @@ touch(const void *at, size_t size, int kind)
              running->name, AT(at));
     for (long i = AT(at), end = i + (long)size; in_world(at) && i < end;) {
         struct shadow *word = &shadows[i & ~7L];
-        if (word->run != runs)
-            *word = (struct shadow){.run = runs};
+        if (word->run != run.number)
+            *word = (struct shadow){.run = run.number};
         if (!word->split && (i % 8 != 0 || end - i < 8)) {
             word->split = true;
             for (int k = 1; k < 8; k++)
@@ -243,6 +241,14 @@ see(struct place *p, int which, int order)
         *by_all = (unsigned char)which;
 }
 
+/* `news` includes a hash of the values of all places: who goes through a loop
+ * that puts everything back is spinning. */
+static long
+mix(uintptr_t at, uint64_t value)
+{
+    return (long)((at ^ value << 20 ^ value >> 44) * 0x9e3779b97f4a7c15);
+}
+
 static void
 append(struct place *p, uint64_t value, int order, bool after_read)
 {
@@ -259,7 +265,7 @@ append(struct place *p, uint64_t value, int order, bool after_read)
     s->gives.stores[p - places] = (unsigned char)this;
     if (after_read) /* a read-modify-write continues the release sequence */
         learn(&s->gives, &last.gives);
-    news += value != last.value;
+    news ^= mix(p->at, last.value) ^ mix(p->at, value);
     memcpy((void *)p->at, &value, (size_t)p->size);
 }
 

@@ -121,11 +121,11 @@ step(const void *at)
 {
     static struct memory {
         const void *pc, *at;
-        long news, call;
+        long news, call, run;
     } memories[THREADS][MEMORY];
     struct thread *me = running;
     struct memory *mine = memories[me - threads];
-    struct memory this = {me->pc, at, news, me->call};
+    struct memory this = {me->pc, at, news, me->call, run.number};
     bool again = false;
 
     run.steps++;
