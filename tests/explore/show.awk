@@ -60,7 +60,10 @@ $1 == "" && NF == 4 && rule ~ /^(DEADLOCK|LOST|LIVELOCK|NOT LOCK-FREE)/ {
 }
 END {
   flush()
-  if (late) heading = "FAIL " scenario "  (no end after " limit " s)"
+  if (late) {
+    heading = "FAIL " scenario "  (no end after " limit " s)"
+    rule = "TOO MANY schedules: does a thread that waits go round and round?"
+  }
   print heading
   if (rule) print "  " rule
   if (terse) print "  (to see how, name the scenario)"
