@@ -73,13 +73,14 @@ FULL ?=
 test: tools
 	@rm -rf build/test && mkdir -p build/test
 	@$(MAKE) --no-print-directory -j $(JOBS) $(PARTS)
-	@scripts/summary build/test/*.tap build/test/*/*.json
+	@scripts/summary build/test/*.tap build/test/asan/*.json build/test/plain/*.json
 
 kit-%:
 	@scripts/bats --formatter tap tests/kit/$*.bats >build/test/$@.tap 2>&1; echo '  $@'
-asan-% plain-%:
-	@scripts/check -s solutions -b $(firstword $(subst -, ,$@)) \
-	    -o build/test/$(firstword $(subst -, ,$@)) $* >/dev/null; echo '  $@'
+asan-%:
+	@scripts/check -s solutions -o build/test/asan $* >/dev/null; echo '  $@'
+plain-%:
+	@scripts/check -s solutions -b plain -o build/test/plain $* >/dev/null; echo '  $@'
 starter-%:
 	@scripts/starter-fails $(if $(FULL),-s) $* >build/test/$@.tap 2>&1; echo '  $@'
 mutants-%:
