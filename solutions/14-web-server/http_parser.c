@@ -318,9 +318,11 @@ skip_ipv6(const char *p, const char *end)
  * is_authority() accepts "host", "host:" and "host:port"; the host may be a
  * name (letters and the rest of HOST_NAME, escapes like %41), an IPv6 address
  * in brackets, or empty; the port is digits. For CONNECT, neither may be empty
- * and the port is one to connect to, 1 to 65535. Host comes at most once; in
- * HTTP/1.1 it must come. A target in absolute form has named the host already,
- * and its word counts (RFC 9112, 3.2.2).
+ * and the port is one to connect to, 1 to 65535.
+ * note_host() gets the value of each Host: 400 "bad-host", "host-repeated".
+ * check_host() is called at the end of the head: 400 "host-missing", but not in
+ * HTTP/1.0. It sets r->host, unless the target is one that has named a host
+ * already: that one counts (RFC 9112, 3.2.2).
  * STUB: static bool
  * STUB: is_authority(const char *p, const char *end, bool connect)
  * STUB: {
@@ -330,11 +332,11 @@ skip_ipv6(const char *p, const char *end)
  * STUB: }
  * STUB:
  * STUB: static void
- * STUB: note_host(struct http_request *r, const char *buf,
- * STUB:           struct http_span value)
+ * STUB: note_host(struct http_request *r, const char *p, const char *end)
  * STUB: {
- * STUB:     (void)buf;
- * STUB:     r->host = value;
+ * STUB:     (void)r;
+ * STUB:     (void)p;
+ * STUB:     (void)end;
  * STUB: }
  * STUB:
  * STUB: static void
@@ -375,24 +377,26 @@ is_authority(const char *p, const char *end, bool connect)
 }
 
 static void
-note_host(struct http_request *r, const char *buf, struct http_span value)
+note_host(struct http_request *r, const char *p, const char *end)
 {
-    const char *p = buf + value.at, *end = p + value.len;
     if (r->seen & SEEN_HOST)
         fail(r, 400, "host-repeated");
     else if (skip_plain(p, end, HOST_NAME) != end && /* the usual case */
              !is_authority(p, end, false))
         fail(r, 400, "bad-host");
     r->seen |= SEEN_HOST;
-    if (r->form == HTTP_ORIGIN_FORM || r->form == HTTP_ASTERISK_FORM)
-        r->host = value;
+    r->host_field = r->header_count;
 }
 
 static void
 check_host(struct http_request *r)
 {
-    if (!(r->seen & SEEN_HOST) && r->minor_version > 0)
-        fail(r, 400, "host-missing");
+    if (!(r->seen & SEEN_HOST)) {
+        if (r->minor_version > 0)
+            fail(r, 400, "host-missing");
+    } else if (r->form == HTTP_ORIGIN_FORM || r->form == HTTP_ASTERISK_FORM) {
+        r->host = r->headers[r->host_field].value;
+    }
 }
 /* END TODO 5 */
 
@@ -403,13 +407,14 @@ check_host(struct http_request *r)
  * but CONNECT takes /path?query or scheme://host/path?query, where the host is
  * not empty and there are no brackets behind it. read_target() has set r->form
  * to HTTP_ORIGIN_FORM if the target begins with "/", or else to
- * HTTP_ABSOLUTE_FORM; set it right, and set path and host (see the header).
+ * HTTP_ABSOLUTE_FORM. Set it right; for absolute-form set path and host, for
+ * authority-form host (see the header).
  * STUB: static bool
  * STUB: is_target(struct http_request *r, const char *buf)
  * STUB: {
  * STUB:     (void)buf;
  * STUB:     (void)is_authority;
- * STUB:     r->path = r->target;
+ * STUB:     (void)span;
  * STUB:     return r->form == HTTP_ORIGIN_FORM;
  * STUB: }
  */
@@ -444,10 +449,8 @@ is_target(struct http_request *r, const char *buf)
         r->host = r->target;
         return is_authority(p, p + r->target.len, true);
     }
-    if (r->form == HTTP_ORIGIN_FORM) {
-        r->path = r->target;
-        return true;
-    }
+    if (r->form == HTTP_ORIGIN_FORM)
+        return true; /* its path is all of it: read_head_end() notes that */
     if (http_is(buf, r->target, "*")) {
         r->form = HTTP_ASTERISK_FORM;
         return http_is(buf, r->method, "OPTIONS");
@@ -593,14 +596,13 @@ four(const char *p)
     return bytes;
 }
 
-/* Whether s is this word, small letters and "-", in whatever case. 0x20 makes
- * capitals small and leaves "-" as it is. */
+/* Whether [p, end) is this word of small letters and "-", in whatever case.
+ * 0x20 makes capitals small and leaves "-" as it is. */
 static inline bool
-is_word(const char *buf, struct http_span s, const char *word)
+is_word(const char *p, const char *end, const char *word)
 {
-    const char *p = buf + s.at;
     size_t i = 0, n = strlen(word);
-    if (s.len != n)
+    if ((size_t)(end - p) != n)
         return false;
     for (; i + 4 <= n; i += 4)
         if ((four(p + i) | 0x20202020) != four(word + i))
@@ -611,21 +613,22 @@ is_word(const char *buf, struct http_span s, const char *word)
     return true;
 }
 
-/* Takes the next element off a comma-separated list. Empty ones do not count;
- * when there is no more, the length is 0. */
-static struct http_span
-next_element(const char *buf, struct http_span *list)
+/* Takes the next element off a comma-separated list: returns where it begins,
+ * in *stop where it ends, or NULL if there is none. Empty ones do not count. */
+static const char *
+next_element(const char **list, const char *end, const char **stop)
 {
-    const char *p = buf + list->at, *end = p + list->len;
+    const char *p = *list;
     while (p < end && (*p == ',' || is_blank(*p)))
         p++;
-    const char *stop = p;
-    while (stop < end && *stop != ',')
-        stop++;
-    *list = span(buf, stop, end);
-    while (stop > p && is_blank(stop[-1]))
-        stop--;
-    return span(buf, p, stop);
+    const char *comma = p;
+    while (comma < end && *comma != ',')
+        comma++;
+    *list = comma;
+    while (comma > p && is_blank(comma[-1]))
+        comma--;
+    *stop = comma;
+    return p < comma ? p : NULL;
 }
 
 /* TODO 7: decide where the body ends.
@@ -642,20 +645,20 @@ next_element(const char *buf, struct http_span *list)
  * last one, 400 "chunked-not-last". Other codings before it, 501
  * "unknown-coding". Else set r->body.
  * STUB: static void
- * STUB: note_length(struct http_request *r, const char *buf,
- * STUB:             struct http_span value)
+ * STUB: note_length(struct http_request *r, const char *p, const char *end)
  * STUB: {
  * STUB:     (void)r;
- * STUB:     (void)buf;
- * STUB:     (void)value;
+ * STUB:     (void)p;
+ * STUB:     (void)end;
  * STUB: }
  * STUB:
  * STUB: static void
- * STUB: note_coding(struct http_request *r, const char *buf,
- * STUB:             struct http_span list)
+ * STUB: note_coding(struct http_request *r, const char *p, const char *end)
  * STUB: {
  * STUB:     (void)r;
- * STUB:     next_element(buf, &list);
+ * STUB:     (void)p;
+ * STUB:     (void)end;
+ * STUB:     (void)next_element;
  * STUB: }
  * STUB:
  * STUB: static void
@@ -665,9 +668,8 @@ next_element(const char *buf, struct http_span *list)
  * STUB: }
  */
 static void
-note_length(struct http_request *r, const char *buf, struct http_span value)
+note_length(struct http_request *r, const char *p, const char *end)
 {
-    const char *p = buf + value.at, *end = p + value.len;
     uint64_t n = 0;
     if (p == end || skip_plain(p, end, DIGIT) != end) {
         fail(r, 400, "bad-content-length");
@@ -686,15 +688,15 @@ note_length(struct http_request *r, const char *buf, struct http_span value)
 }
 
 static void
-note_coding(struct http_request *r, const char *buf, struct http_span list)
+note_coding(struct http_request *r, const char *p, const char *end)
 {
-    struct http_span coding;
+    const char *coding, *stop;
     r->seen |= SEEN_CODING;
-    while ((coding = next_element(buf, &list)).len > 0) {
+    while ((coding = next_element(&p, end, &stop)) != NULL) {
         if (r->seen & LAST_IS_CHUNKED)
             fail(r, 400, "chunked-not-last");
         r->seen |=
-            is_word(buf, coding, "chunked") ? LAST_IS_CHUNKED : OTHER_CODING;
+            is_word(coding, stop, "chunked") ? LAST_IS_CHUNKED : OTHER_CODING;
     }
 }
 
@@ -721,12 +723,11 @@ decide_body(struct http_request *r)
  * it goes on in HTTP/1.1, and in HTTP/1.0 if "keep-alive" was said. The stub
  * always closes, which is allowed, and slow.
  * STUB: static void
- * STUB: note_connection(struct http_request *r, const char *buf,
- * STUB:                 struct http_span list)
+ * STUB: note_connection(struct http_request *r, const char *p, const char *end)
  * STUB: {
  * STUB:     (void)r;
- * STUB:     (void)buf;
- * STUB:     (void)list;
+ * STUB:     (void)p;
+ * STUB:     (void)end;
  * STUB: }
  * STUB:
  * STUB: static void
@@ -736,13 +737,13 @@ decide_body(struct http_request *r)
  * STUB: }
  */
 static void
-note_connection(struct http_request *r, const char *buf, struct http_span list)
+note_connection(struct http_request *r, const char *p, const char *end)
 {
-    struct http_span option;
-    while ((option = next_element(buf, &list)).len > 0) {
-        if (is_word(buf, option, "close"))
+    const char *option, *stop;
+    while ((option = next_element(&p, end, &stop)) != NULL) {
+        if (is_word(option, stop, "close"))
             r->seen |= SAYS_CLOSE;
-        else if (is_word(buf, option, "keep-alive"))
+        else if (is_word(option, stop, "keep-alive"))
             r->seen |= SAYS_KEEP_ALIVE;
     }
 }
@@ -761,22 +762,24 @@ decide_keep_alive(struct http_request *r)
 static void
 note_field(struct http_request *r, const char *buf, const struct http_header *h)
 {
+    const char *name = buf + h->name.at, *colon = name + h->name.len;
+    const char *value = buf + h->value.at, *end = value + h->value.len;
     switch (h->name.len) {
     case 4:
-        if (is_word(buf, h->name, "host"))
-            note_host(r, buf, h->value);
+        if (is_word(name, colon, "host"))
+            note_host(r, value, end);
         break;
     case 10:
-        if (is_word(buf, h->name, "connection"))
-            note_connection(r, buf, h->value);
+        if (is_word(name, colon, "connection"))
+            note_connection(r, value, end);
         break;
     case 14:
-        if (is_word(buf, h->name, "content-length"))
-            note_length(r, buf, h->value);
+        if (is_word(name, colon, "content-length"))
+            note_length(r, value, end);
         break;
     case 17:
-        if (is_word(buf, h->name, "transfer-encoding"))
-            note_coding(r, buf, h->value);
+        if (is_word(name, colon, "transfer-encoding"))
+            note_coding(r, value, end);
         break;
     }
 }
@@ -793,6 +796,8 @@ read_head_end(struct http_request *r, const char *buf, const char *p,
         return fail(r, 400, "bare-cr");
     r->consumed = (uint32_t)(p + 1 - buf);
     r->state = DONE;
+    if (r->form == HTTP_ORIGIN_FORM)
+        r->path = r->target;
     check_host(r);
     decide_body(r);
     decide_keep_alive(r);

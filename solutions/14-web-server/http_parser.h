@@ -103,6 +103,7 @@ struct http_request {
     int state;
     uint32_t pos;  /* the next byte to look at                           */
     unsigned seen; /* facts about the header fields that came            */
+    uint32_t host_field; /* which of them is Host                        */
 
     uint32_t header_count;
     struct http_header headers[HTTP_MAX_HEADERS]; /* in the order they came */
