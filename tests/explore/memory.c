@@ -160,9 +160,9 @@ touch(const void *at, size_t size, int kind)
 void
 plain(const void *at, size_t size, int kind)
 {
-    run.steps++;
     if (!in_world(at))
         return;
+    run.steps++;
     NOTE("%s [%ld]", kind == WRITE ? "writes" : "reads", AT(at));
     touch(at, size, kind);
     running->wrote |= kind == WRITE;

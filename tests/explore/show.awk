@@ -31,6 +31,7 @@ function source(address,   part, line, n) {
 function flush() {
   if (step) trace[++lines] = sprintf("%7s  %-9s %-40s %s",
     step (last > step ? "-" last : ""), thread, what, where)
+  sub(/ +$/, "", trace[lines])
   step = ""
 }
 

@@ -96,10 +96,14 @@ END
   [ "$status" = 0 ]
   [ "$(verdicts)" = $'note lock-free-push:  NOT LOCK-FREE\nnote lock-free-pop:  NOT LOCK-FREE' ]
   grep -E 'frozen +stands still from here on +job_queue.c:[0-9]+  atomic_store' <<<"$output"
-  explore -s 90 solutions/08-lockfree-queue scq-lock-free-push scq-lock-free-pop
+  explore solutions/08-lockfree-queue scq-lock-free-push scq-lock-free-pop
   [ "$status" = 0 ]
   [ "$(verdicts)" = $'ok scq-lock-free-push\nok scq-lock-free-pop' ]
-  grep -E 'other +.*scq.c:[0-9]+' <<<"$output"
+  number=$(grep -oE 'run -s [0-9]+ solutions/08' handouts/explorer.md | grep -oE -- '-s [0-9]+')
+  # shellcheck disable=SC2086  # an option and its argument
+  explore $number solutions/08-lockfree-queue scq-lock-free-push
+  grep -E 'frozen +stands still from here on +scq.c:[0-9]+  if \(!atomic_compare' <<<"$output"
+  grep -E 'other +pop ends: done, job 2' <<<"$output"
 }
 
 @test "what it cannot explore it refuses, with status 3" {
@@ -151,4 +155,15 @@ FAIL endless:  LIVELOCK
 FAIL twice:  BAD MEMORY
 FAIL free:  BAD MEMORY' ] || { verdicts; false; }
   [[ $output == *'left      seq_cst store'* ]]
+}
+
+@test "what the handout shows is what the commands print" {
+  awk '/^```$/ { inside = !inside; n += inside; next } inside { print > dir "/block." n }' \
+    dir="$BATS_TEST_TMPDIR" handouts/explorer.md
+  for block in "$BATS_TEST_TMPDIR"/block.*; do
+    read -r prompt command <"$block"
+    [ "$prompt" = '$' ]
+    diff <(sed 1d "$block") <($command </dev/null)
+  done
+  [ "$(ls "$BATS_TEST_TMPDIR"/block.* | wc -l)" = 3 ]
 }
