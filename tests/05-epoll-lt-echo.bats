@@ -315,23 +315,24 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
   say "${CLIENTS[0]}" hello
   hold 1 rcvbuf 4096 fill
   stop_server
-  expect "send SIGTERM while clients are connected" "exit 0" "$END"
+  ends_well "send SIGTERM while clients are connected"
   start_server echo
   tcp send 'hello\n' expect 'hello\n' half-close eof
   kill -INT "$PID"
   await "SIGINT has ended it" ended "$PID"
   stop_server
-  expect "send SIGINT" "exit 0" "$END"
+  ends_well "send SIGINT"
 }
 
 @test "a signal just before the wait is not missed" {
   likely "the flag is tested, the signal comes, and then the wait begins"
   CLIENTS=()
-  FAULTS='wait:delay=400' start_server echo
+  FAULTS='wait:delay=600' start_server echo
   open_clients 1
-  say "${CLIENTS[0]}" hello # the next wait is to begin 400 ms from now
+  say "${CLIENTS[0]}" hello
+  await "it is about to wait: it sleeps for 600 ms before it makes the call" is_asleep
   stop_server
-  expect "send SIGTERM while it is about to wait" "exit 0" "$END"
+  ends_well "send SIGTERM while it is about to wait"
 }
 
 @test "a signal is noticed while there is always something to do" {
@@ -340,5 +341,5 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
   flood
   tcp send 'hello\n' expect 'hello\n'
   stop_server
-  expect "send SIGTERM while a client floods" "exit 0" "$END"
+  ends_well "send SIGTERM while a client floods"
 }

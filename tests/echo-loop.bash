@@ -3,7 +3,13 @@
 has_descriptors() { [ "$(fds "$PID")" = "$1" ]; }
 ended() { ! [ -e "/proc/$1/exe" ]; }
 resident_kib() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"; }
+is_asleep() { [[ $(sed 's/.*) //' "/proc/$PID/stat") == S* ]]; }
 patiently() { TIMEOUT_FACTOR=$((TIMEOUT_FACTOR * 5)) "$@"; }
+
+# ends_well WHEN: the server has ended with status 0; shows its log if not.
+ends_well() {
+  expect "$1" "exit 0" "$END" || { show_log; return 1; }
+}
 
 # --- clients in bash: a few, each of them at hand as a descriptor
 
@@ -52,8 +58,7 @@ hold() {
   "$TOOLS/tcp" -t 10 "$PORT" "$@" on last connect silence 60000 \
     >"$BATS_TEST_TMPDIR/hold" 2>&1 3>&- 4>&- &
   HOLDER=$!
-  patiently await "the server holds $count connections more" held "$all" ||
-    fail "look at the descriptors in /proc/PID/fd" "$all" "$(fds "$PID")" || return
+  patiently await "the server holds $count connections more" held "$all" || return
   kill -0 "$HOLDER" 2>/dev/null || { cat "$BATS_TEST_TMPDIR/hold"; return 1; }
 }
 
