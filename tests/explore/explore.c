@@ -146,6 +146,7 @@ run_once(void)
     run = (struct run){.number = run.number + 1};
     depth = 0;
     news = 0;
+    quiet = false;
     verdict[0] = '\0';
     restore_world();
     for (int i = 0; i < THREADS; i++) {
