@@ -49,8 +49,8 @@ struct http_header {
     struct http_span value;
 };
 
-/* What a client may send; all in bytes, except headers. At most 2^31 - 1 each,
- * body excepted. */
+/* What a client may send; all in bytes, except headers. At most INT32_MAX each,
+ * and body at most INT64_MAX. */
 struct http_limits {
     uint32_t target;  /* the request target: more is 414                   */
     uint32_t line;    /* a header line without its CRLF: more is 431       */
