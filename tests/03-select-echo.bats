@@ -132,7 +132,7 @@ load echo-loop
   CLIENTS=()
   start_server echo
   open_clients 1
-  hold 1 rcvbuf 4096 fill
+  hold rcvbuf 4096 fill
   say "${CLIENTS[0]}" hello
   expect_idle "$PID" "with one client that does not read its answers"
   say "${CLIENTS[0]}" again
@@ -160,7 +160,7 @@ load echo-loop
   BIN=$PLAIN start_server echo
   tcp send x expect x
   before=$(resident_kib "$PID")
-  hold 4 rcvbuf 4096 fill on b fill on c fill on d fill
+  hold rcvbuf 4096 fill on b fill on c fill on d fill
   grown=$(($(resident_kib "$PID") - before))
   [ "$grown" -le 1024 ] ||
     fail "let 4 clients send until no more is taken, and look at VmRSS in /proc/PID/status" \
@@ -177,7 +177,7 @@ load echo-loop
   likely "the sets are not rebuilt in full, nfds is wrong, or the loop does not sleep"
   local ticks
   BIN=$PLAIN start_server echo
-  hold 1000 crowd 1000 crowd-some 64 'hello\n'
+  hold crowd 1000 crowd-some 64 'hello\n'
   ticks=$(cpu_ticks "$PID")
   sleep 2
   expect "measure the CPU time (ticks of 10 ms) of 2 s in which 1000 clients are silent" \
@@ -297,7 +297,7 @@ load echo-loop
   tcp rcvbuf 4096 fill reset
   open_clients 3
   say "${CLIENTS[0]}" hello
-  hold 1 rcvbuf 4096 fill
+  hold rcvbuf 4096 fill
   stop_server
   ends_well "send SIGTERM while clients are connected"
   start_server echo

@@ -147,7 +147,7 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   CLIENTS=()
   start_server echo
   open_clients 1
-  hold 1 rcvbuf 4096 fill
+  hold rcvbuf 4096 fill
   say "${CLIENTS[0]}" hello
   expect_idle "$PID" "with one client that does not read its answers"
   say "${CLIENTS[0]}" again
@@ -165,7 +165,7 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   BIN=$PLAIN start_server echo
   tcp send x expect x
   before=$(resident_kib "$PID")
-  hold 4 rcvbuf 4096 fill on b fill on c fill on d fill
+  hold rcvbuf 4096 fill on b fill on c fill on d fill
   grown=$(($(resident_kib "$PID") - before))
   [ "$grown" -le 1024 ] ||
     fail "let 4 clients send until no more is taken, and look at VmRSS in /proc/PID/status" \
@@ -218,7 +218,7 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   local before ticks
   many_connections 10000
   LIMITS="-n $((COUNT + 100))" BIN=$PLAIN start_server echo
-  hold "$COUNT" crowd "$COUNT" crowd-some 64 'hello\n'
+  hold crowd "$COUNT" crowd-some 64 'hello\n'
   ticks=$(cpu_ticks "$PID")
   sleep 2
   expect "measure the CPU time (ticks of 10 ms) of 2 s in which $COUNT clients are silent" \
@@ -348,7 +348,7 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   tcp rcvbuf 4096 fill reset
   open_clients 3
   say "${CLIENTS[0]}" hello
-  hold 1 rcvbuf 4096 fill
+  hold rcvbuf 4096 fill
   stop_server
   ends_well "send SIGTERM while clients are connected"
   start_server echo

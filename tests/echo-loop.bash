@@ -3,8 +3,9 @@
 has_descriptors() { [ "$(fds "$PID")" = "$1" ]; }
 ended() { ! [ -e "/proc/$1/exe" ]; }
 resident_kib() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"; }
-is_asleep() { [[ $(sed 's/.*) //' "/proc/$PID/stat") == S* ]]; }
-patiently() { TIMEOUT_FACTOR=$((TIMEOUT_FACTOR * 5)) "$@"; }
+state() { sed 's/.*) \(.\).*/\1/' "/proc/$1/stat"; } # R, S, T (stopped), ...
+is_asleep() { [ "$(state "$PID")" = S ]; }
+is_stopped() { [ "$(state "$1")" = T ]; }
 
 # ends_well WHEN: the server has ended with status 0; shows its log if not.
 ends_well() {
@@ -50,23 +51,20 @@ pull_all() { # FD: read all that push_all sends
 
 # --- clients in the background: many, or one that does not read
 
-# hold N STEPS...: steps for build/tools/tcp that open N connections. They stay
-# open, and the client silent, until `release` or until the server ends.
+# hold STEPS...: steps for build/tools/tcp. When they are done, the connections
+# stay open, and the client silent, until the server ends. It tells that it is so
+# far by stopping a process, and before that it has had an answer on a connection
+# of its own, which the server accepted after all the others.
 hold() {
-  local all=$(($(fds "$PID") + $1 + 1)) count=$1
-  shift
-  "$TOOLS/tcp" -t 10 "$PORT" "$@" on last connect silence 60000 \
-    >"$BATS_TEST_TMPDIR/hold" 2>&1 3>&- 4>&- &
-  HOLDER=$!
-  patiently await "the server holds $count connections more" held "$all" || return
-  kill -0 "$HOLDER" 2>/dev/null || { cat "$BATS_TEST_TMPDIR/hold"; return 1; }
-}
-
-held() { has_descriptors "$1" || ! kill -0 "$HOLDER" 2>/dev/null; }
-
-release() {
-  kill "$HOLDER"
-  wait "$HOLDER" || :
+  local sleeper client
+  sleep 1000 3>&- 4>&- &
+  sleeper=$!
+  "$TOOLS/tcp" -t 10 "$PORT" "$@" on last send x expect x freeze $sleeper \
+    silence 60000 >"$BATS_TEST_TMPDIR/hold" 2>&1 3>&- 4>&- &
+  client=$!
+  until is_stopped $sleeper || ! kill -0 $client 2>/dev/null; do sleep 0.02; done
+  kill -KILL $sleeper
+  kill -0 $client 2>/dev/null || { cat "$BATS_TEST_TMPDIR/hold"; return 1; }
 }
 
 # flood: sends and reads until the server ends. With -b 1 that takes minutes.
