@@ -105,6 +105,11 @@ pop_somehow(long unused)
     .threads = {MAIN, \
                 {"producer", {{try_push, 1}, {try_push, 2}, {try_push, 3}}}, \
                 {"consumer", {{try_pop}, {try_pop}}}}
+#define FOUR_AND_TWO \
+    .threads = {MAIN, \
+                {"producer", {{try_push, 1}, {try_push, 2}, {try_push, 3}, \
+                              {try_push, 4}}}, \
+                {"consumer", {{try_pop}, {try_pop}}}}
 #define MIXED \
     .threads = {MAIN, \
                 {"A", {{try_push, 1}, {try_pop}}}, \
@@ -123,17 +128,17 @@ const struct scenario scenarios[] = {
     /* the ring for two threads */
     {.name = "spsc", .setup = {{make_ring, 2}}, THREE_AND_TWO, .capacity = 2,
      .preemptions = 3, .stale = 2},
-    {.name = "spsc-3", .setup = {{make_ring, 3}, {laps, 254}}, THREE_AND_TWO, .capacity = 3,
-     .preemptions = 3, .stale = 2},
-    {.name = "spsc-laps", .setup = {{make_ring, 2}, {laps, 65535}}, THREE_AND_TWO, .capacity = 2,
-     .preemptions = 3, .stale = 1},
+    {.name = "spsc-3", .setup = {{make_ring, 3}, {laps, 254}}, FOUR_AND_TWO,
+     .capacity = 3, .preemptions = 3, .stale = 2},
+    {.name = "spsc-laps", .setup = {{make_ring, 2}, {laps, 65535}},
+     THREE_AND_TWO, .capacity = 2, .preemptions = 3, .stale = 1},
 
     /* the try calls of the ring for many */
     {.name = "try-1x1", .setup = {{make, 2}}, THREE_AND_TWO, .capacity = 2,
      .half_done = true, .preemptions = 3, .stale = 1, .spurious = 1},
     {.name = "try-one-slot", .setup = {{make, 1}}, MIXED, .capacity = 1,
      .half_done = true, .preemptions = 3, .stale = 1},
-    {.name = "try-three", .setup = {{make, 3}, {laps, 254}}, THREE_AND_TWO,
+    {.name = "try-three", .setup = {{make, 3}, {laps, 254}}, FOUR_AND_TWO,
      .capacity = 3, .half_done = true, .preemptions = 2, .stale = 1},
     {.name = "try-2x1", .setup = {{make, 2}}, .capacity = 2,
      .threads = {MAIN,
@@ -166,8 +171,8 @@ const struct scenario scenarios[] = {
     /* counters that wrap */
     {.name = "laps-8", .setup = {{make, 2}, {laps, 255}}, MIXED, .capacity = 2,
      .half_done = true, .preemptions = 2},
-    {.name = "laps-16", .setup = {{make, 2}, {laps, 65535}}, MIXED, .capacity = 2,
-     .half_done = true, .preemptions = 2},
+    {.name = "laps-16", .setup = {{make, 2}, {laps, 65535}}, MIXED,
+     .capacity = 2, .half_done = true, .preemptions = 2},
     {.name = "asleep-push", .setup = {{make, 2}},
      .threads = {MAIN,
                  {"sleeper", {{try_push, 1}}},
@@ -216,7 +221,8 @@ const struct scenario scenarios[] = {
      .threads = {MAIN,
                  {"producer", {{push, 1}, {push, 2}}},
                  {"consumer", {{pop}, {pop}}}},
-     .half_done = true, .preemptions = 2, .stale = 1, .spurious = 1, .no_membarrier = true},
+     .half_done = true, .preemptions = 2, .stale = 1, .spurious = 1,
+     .no_membarrier = true},
 
     /* close */
     {.name = "close-pop", .setup = {{make, 2}}, .capacity = 2,
@@ -247,12 +253,12 @@ const struct scenario scenarios[] = {
     /* the bonus ring */
     {.name = "scq-lock-free-push", .setup = {{make_scq, 2}}, FROZEN_PUSH,
      .preemptions = 1, .frozen = 1},
-    {.name = "scq-lock-free-pop", .setup = {{make_scq, 2}, {fill, 1}}, FROZEN_POP,
-     .preemptions = 1, .frozen = 1},
+    {.name = "scq-lock-free-pop", .setup = {{make_scq, 2}, {fill, 1}},
+     FROZEN_POP, .preemptions = 1, .frozen = 1},
     {.name = "scq-1x1", .setup = {{make_scq, 2}}, THREE_AND_TWO, .capacity = 2,
      .half_done = true, .preemptions = 2, .stale = 1, .spurious = 1},
-    {.name = "scq-mixed", .setup = {{make_scq, 2}, {laps, 300}}, MIXED, .capacity = 2,
-     .half_done = true, .preemptions = 3},
+    {.name = "scq-mixed", .setup = {{make_scq, 2}, {laps, 300}}, MIXED,
+     .capacity = 2, .half_done = true, .preemptions = 3},
     {.name = "scq-2x1", .setup = {{make_scq, 2}}, .capacity = 2,
      .threads = {MAIN,
                  {"prod A", {{try_push, 1}, {try_push, 2}}},

@@ -60,7 +60,11 @@ compare_swap(void *at, int size, void *hoped, uint64_t wanted, int order,
 #define COMPARE(U, BITS, STRENGTH, WEAK) \
     int __tsan_atomic##BITS##_compare_exchange_##STRENGTH( \
         void *at, void *hoped, U wanted, int order, int failing) \
-    { STEP(at); return compare_swap(at, BITS / 8, hoped, wanted, order, failing, WEAK); }
+    { \
+        STEP(at); \
+        return compare_swap(at, BITS / 8, hoped, wanted, order, failing, \
+                            WEAK); \
+    }
 /* clang calls this for every compare-and-swap, gcc for __sync_... */
 #define COMPARE_VALUE(U, BITS) \
     U __tsan_atomic##BITS##_compare_exchange_val( \

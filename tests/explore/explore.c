@@ -105,8 +105,8 @@ perform(const struct act *acts)
         acts->call(acts->number);
 }
 
-/* The bottom of each thread's stack. The stacks are made once: a run begins with
- * a jump to `starts`, wherever the last run has left the thread. */
+/* The bottom of each thread's stack. Stacks are made once: a run begins with a
+ * jump to `starts`, wherever the last run has left the thread. */
 static void
 thread_main(void)
 {

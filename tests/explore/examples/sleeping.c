@@ -16,7 +16,7 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static bool set;
 static atomic_uint word, asleep;
 
-/* --- a mutex and a condition variable ------------------------------------- */
+/* --- a mutex and a condition variable ------------------------------------ */
 
 static void
 set_locked(long unused)
@@ -65,7 +65,7 @@ wait_after_gap(long unused)
     (void)unused;
 }
 
-/* --- a futex --------------------------------------------------------------- */
+/* --- a futex -------------------------------------------------------------- */
 
 static void
 futex(int operation, unsigned value)
