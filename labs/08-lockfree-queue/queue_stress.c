@@ -17,6 +17,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -178,6 +179,16 @@ run_odd(void *arg)
     account((uintptr_t)arg);
 }
 
+/* Ends the program. Not with exit(): other threads may hang, or go on. */
+static void __attribute__((noreturn, format(printf, 1, 2)))
+give_up(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vwarnx(format, args);
+    _exit(EXIT_FAILURE);
+}
+
 /* --- the threads --------------------------------------------------------- */
 
 /* Only this thread writes it, so a load and a store will do. */
@@ -201,7 +212,7 @@ produce(void *arg)
         while ((result = push(job)) == JQ_FULL && options.try_only)
             sched_yield();
         if (result != JQ_OK)
-            errx(1, "push answered %s", answers[result]);
+            give_up("push answered %s", answers[result]);
         self->checksum += mix(number);
         count(self);
     }
@@ -224,7 +235,7 @@ consume(void *arg)
         } else if (result == JQ_CLOSED) {
             return NULL;
         } else {
-            errx(1, "pop answered %s", answers[result]);
+            give_up("pop answered %s", answers[result]);
         }
     }
 }
@@ -262,11 +273,10 @@ join(struct worker *w)
         now = moved(producers, options.producers) +
               moved(consumers, options.consumers);
     } while (now != before);
-    errx(1,
-         "stuck: no job has moved for %d s, after %" PRIu64
-         " pushed and %" PRIu64 " popped",
-         STUCK_SECONDS, moved(producers, options.producers),
-         moved(consumers, options.consumers));
+    give_up("stuck: no job has moved for %d s, after %" PRIu64
+            " pushed and %" PRIu64 " popped",
+            STUCK_SECONDS, moved(producers, options.producers),
+            moved(consumers, options.consumers));
 }
 
 /* Runs all threads to their end. Returns how many seconds it took. */
