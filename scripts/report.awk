@@ -11,7 +11,23 @@
 # status: pass, fail, skip, timeout, or error (it could not run). Points come
 # from the verdict of bats alone: nothing that a program prints can change them.
 
+# s without what is no UTF-8, or no character: JSON and XML have room for neither.
+function utf8(s,    out) {
+    while (s != "") {
+        if (match(s, /^([\001-\177]|[\302-\337][\200-\277]|\340[\240-\277][\200-\277]|[\341-\354\356][\200-\277][\200-\277]|\355[\200-\237][\200-\277]|\357[\200-\276][\200-\277]|\357\277[\200-\275]|\360[\220-\277][\200-\277][\200-\277]|[\361-\363][\200-\277][\200-\277][\200-\277]|\364[\200-\217][\200-\277][\200-\277])+/)) {
+            out = out substr(s, 1, RLENGTH)
+            s = substr(s, RLENGTH + 1)
+        } else {
+            out = out "?"
+            s = substr(s, 2)
+        }
+    }
+    return out
+}
+
 function text(s) { # a JSON string
+    if (s ~ /[\200-\377]/)
+        s = utf8(s)
     gsub(/\\/, "&&", s)
     gsub(/"/, "\\\"", s)
     gsub(/\t/, "\\t", s)

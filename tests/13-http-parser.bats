@@ -198,7 +198,7 @@ loads() {
 # Runs a program that explains its failures itself.
 play() { # PROGRAM ARGUMENTS
   local status=0 log=$BATS_TEST_TMPDIR/said said
-  timeout -k 2 "$(scaled 40)" "$@" >"$log" 2>&1 </dev/null 3>&- 4>&- || status=$?
+  timeout -k 2 "$(scaled 40)" "${confined[@]}" "$@" >"$log" 2>&1 </dev/null 3>&- 4>&- || status=$?
   [ "$status" -ne 0 ] || return 0
   said=$(LC_ALL=C tr -c '\n\t -~' '?' <"$log" | cut -c1-600 | head -n 40)
   if [[ $said == did:* ]]; then

@@ -5,6 +5,7 @@
 #   BIN      folder with the program under test, sanitizer build, and its sources
 #   PLAIN    the same without sanitizers
 #   TOOLS    the compiled programs of tests/tools
+#   CONFINE  the tool that keeps these programs off the tests, when they are graded
 #   TIMEOUT_FACTOR   multiplies every deadline (slow machine, valgrind, ...)
 
 bats_require_minimum_version 1.5.0
@@ -23,6 +24,8 @@ export TSAN_OPTIONS=halt_on_error=0
 
 setup() {
   declare -gA _pipe=() _supervisor=()
+  confined=(env)
+  [ -z "${CONFINE:-}" ] || confined=("$CONFINE" -w "$BATS_TEST_TMPDIR")
   PORT='' PID='' LOG='' END='' LEFT='' OUT='' ERR='' STATUS='' _cause='' _started=()
 }
 
@@ -62,7 +65,7 @@ start_server() {
   if [ -n "${FAULTS:-}" ]; then
     [ -e "$TOOLS/faults.so" ] || { echo "no $TOOLS/faults.so: run make tools"; return 1; }
     : >>"$BATS_TEST_TMPDIR/faults.log"
-    preload=(env LD_PRELOAD="$TOOLS/faults.so" FAULTS="$FAULTS"
+    preload=(LD_PRELOAD="$TOOLS/faults.so" FAULTS="$FAULTS"
              FAULTS_LOG="$BATS_TEST_TMPDIR/faults.log")
   fi
   [ -x "$BIN/$program" ] || {
@@ -70,7 +73,7 @@ start_server() {
   # Descriptors 3 and 4 belong to bats: a server that held them would hang it.
   # shellcheck disable=SC2086  # LIMITS is a list of options
   exec {_fd}< <(exec "$TOOLS/supervise" -r "$patience" -o "$LOG" ${LIMITS:-} -- \
-    "${preload[@]}" "$BIN/$program" "${port[@]}" "$@" 3>&- 4>&-)
+    "${confined[@]}" "${preload[@]}" "$BIN/$program" "${port[@]}" "$@" 3>&- 4>&-)
   read -r -t "$(scaled 40)" -u "$_fd" line || line='fail supervise did not answer'
   read -r word PORT PID _watch <<<"$line"
   if [ "$word" != ready ]; then
@@ -108,7 +111,7 @@ run_program() {
   shift
   STATUS=0
   _started+=("$program$(quoted "$@")")
-  timeout -k 2 "$(scaled 10)" "$BIN/$program" "$@" \
+  timeout -k 2 "$(scaled 10)" "${confined[@]}" "$BIN/$program" "$@" \
     >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" </dev/null 3>&- 4>&- \
     || STATUS=$?
   OUT=$(tr -d '\0' <"$BATS_TEST_TMPDIR/out") ERR=$(tr -d '\0' <"$BATS_TEST_TMPDIR/err")

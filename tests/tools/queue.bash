@@ -34,7 +34,7 @@ scene_without_membarrier() {
 
 play() { # PROGRAM SCENE [QUEUE]
   local status=0 log=$BATS_TEST_TMPDIR/scene said
-  timeout -k 2 "$(scaled 25)" "$@" >"$log" 2>&1 </dev/null 3>&- 4>&- || status=$?
+  timeout -k 2 "$(scaled 25)" "${confined[@]}" "$@" >"$log" 2>&1 </dev/null 3>&- 4>&- || status=$?
   [ "$status" -ne 0 ] || return 0
   said=$(LC_ALL=C tr -c '\n\t -~' '?' <"$log" | head -n 30)
   if [[ $said == did:* ]]; then
