@@ -265,7 +265,7 @@ lowest_descriptor(void)
     return copy;
 }
 
-/* Each returns 0, but for lowest_descriptor. */
+/* Each returns 0, but for lowest_descriptor and appending. */
 static long
 make_other_call(const char *name)
 {
@@ -286,6 +286,7 @@ make_other_call(const char *name)
     IS(strdup) pointer_result(strdup(TEXT + zero));
     IS(lowest_descriptor) lowest_descriptor();
     IS(nonblock) fcntl(near, F_SETFL, O_NONBLOCK);
+    IS(appending) fcntl(near, F_GETFL) & O_APPEND ? 1 : 0;
     IS(fopen)(stream = fopen(path, "r")) ? fclose(stream) : -1;
     return NO_SUCH_CALL;
 }

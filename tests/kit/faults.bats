@@ -183,6 +183,11 @@ END
   expect "$OUT" 'read 64, nonblock 0, read 1, write 1'
 }
 
+@test "flag=append: the flag is there from the call on" {
+  calls 'read:flag=append:fd=sock:when=2' read appending read appending pread
+  expect "$OUT" 'read 64, appending 0, read 64, appending 1, pread 64'
+}
+
 @test "path: what is opened, and what is behind a descriptor" {
   calls "open,stat,read:error=EIO:path=$BATS_TEST_TMPDIR/te" \
     open openat openat2 fopen stat statx pread preadv read
@@ -293,8 +298,8 @@ read:short=1:when=1+x|not a number from 1 on: 'x'
 read:short=1:fd=pipe|no such option: 'fd=pipe'
 read:short=1:path=|no such option: 'path='
 read:fast|no such option: 'fast'
-read|none of short=, error=, delay=: 'read'
-read:when=2 write:short=1|none of short=, error=, delay=: 'read:when=2'
+read|none of short=, error=, delay=, flag=: 'read'
+read:when=2 write:short=1|none of short=, error=, delay=, flag=: 'read:when=2'
 accept:short=1|only reading and writing can be short: 'accept:short=1'
 thread_start:error=EIO|a thread cannot fail when it is there: 'thread_start:error=EIO'
 END

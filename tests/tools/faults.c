@@ -18,6 +18,7 @@
  *   short=N     let the call transfer at most N bytes (read and write only)
  *   error=E     do not make the call: fail with errno E (EINTR, EAGAIN, ...)
  *   delay=MS    sleep before the call
+ *   flag=append set O_APPEND on the descriptor, a flag that is to stay there
  *
  * and may be narrowed to some of the calls:
  *
@@ -53,46 +54,22 @@
  *
  * With AddressSanitizer, set ASAN_OPTIONS=verify_asan_link_order=0.
  */
-#undef _FORTIFY_SOURCE /* it would turn our definitions into macros */
-#include "faults-rules.h"
-#include <dlfcn.h>
+#include "faults-wrap.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
-
-/* The function that would have been called without us: libc's, or that of a
- * sanitizer. */
-#define NEXT(name)                                                             \
-    static __typeof__(&name) next;                                             \
-    if (!next)                                                                 \
-    next = dlsym(RTLD_NEXT, #name)
-
-/* WRAP defines a call that asks the rules first. The last three arguments are
- * what rules look at: descriptor or -1, path or NULL, size or NULL. */
-#define WRAP(type, name, parameters, arguments, fd, path, size)                \
-    type name parameters                                                       \
-    {                                                                          \
-        NEXT(name);                                                            \
-        if (fault(CALL_##name, fd, path, size))                                \
-            return -1;                                                         \
-        return next arguments;                                                 \
-    }
-
-/* SAME defines another name of a call: for 64-bit files, or for
- * _FORTIFY_SOURCE, which also tells how much room there is. */
-#define SAME(type, name, parameters, call)                                     \
-    type name parameters                                                       \
-    {                                                                          \
-        return call;                                                           \
-    }
+#include <unistd.h>
 
 _Static_assert(sizeof(off_t) == 8 &&
                    sizeof(struct stat) == sizeof(struct stat64),
                "the 64-bit names are the same calls");
-
-#include "faults-transfer.h"
 
 /* ---- Paths ---- */
 
@@ -311,19 +288,3 @@ WRAP_MEMORY(calloc, (size_t count, size_t size), (count, size))
 WRAP_MEMORY(realloc, (void *old, size_t size), (old, size))
 
 /* clang-format on */
-
-/* A program that brings its own malloc(), as one of clang's AddressSanitizer
- * does, never asks ours. A test must not take that for a success. */
-__attribute__((constructor)) static void
-refuse_rules_without_effect(void)
-{
-    Dl_info asked, ours;
-    dladdr(dlsym(RTLD_DEFAULT, "malloc"), &asked);
-    dladdr(&rule_count, &ours);
-    if (asked.dli_fbase == ours.dli_fbase)
-        return;
-    for (size_t i = 0; i < rule_count; i++)
-        if (rules[i].calls & calls_named("malloc"))
-            wrong("the program has a malloc() of its own: '%.*s'",
-                  rules[i].text_length, rules[i].text);
-}

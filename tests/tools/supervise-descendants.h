@@ -1,73 +1,17 @@
 /*
- * Finding every process that descends from this one, for supervise.c.
+ * For supervise: every process that descends from this one.
  *
  * A subreaper adopts each descendant whose parent dies, so going from parent
  * to parent from any of them always ends at us, however often it has forked
  * and whatever session it is in.
  */
-#include <dirent.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-struct process {
-    pid_t parent;
-    char state; /* as in ps: R running, S sleeping, T stopped, Z zombie ... */
-};
-
-static bool
-read_process(pid_t pid, struct process *p)
-{
-    char path[40], text[512];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t length = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[length > 0 ? length : 0] = '\0';
-    /* `PID (NAME) STATE PARENT ...`, where NAME may hold any character. */
-    char *name_end = strrchr(text, ')');
-    return name_end && sscanf(name_end, ") %c %d", &p->state, &p->parent) == 2;
-}
-
-static bool
-descends_from_us(pid_t pid)
-{
-    struct process p;
-    for (; pid > 1 && read_process(pid, &p); pid = p.parent)
-        if (p.parent == getpid())
-            return true;
-    return false;
-}
+#pragma once
+#include <sys/types.h>
 
 struct census {
     int running; /* descendants that are neither stopped nor dead */
     int others;  /* live descendants other than `except` */
 };
 
-/* Sends a signal to every descendant. There is no table of them that could
- * be too small: each entry of /proc is looked at and dealt with. */
-static struct census
-signal_descendants(int signo, pid_t except)
-{
-    struct census census = {0, 0};
-    DIR *proc = opendir("/proc");
-    if (!proc)
-        return census;
-    for (struct dirent *entry; (entry = readdir(proc)) != NULL;) {
-        struct process p;
-        pid_t pid = atoi(entry->d_name);
-        if (pid <= 0 || !descends_from_us(pid) || !read_process(pid, &p))
-            continue;
-        kill(pid, signo);
-        census.running += strchr("TZX", p.state) == NULL;
-        census.others += strchr("ZX", p.state) == NULL && pid != except;
-    }
-    closedir(proc);
-    return census;
-}
+/* Sends a signal to every descendant, and counts them. */
+struct census signal_descendants(int signo, pid_t except);

@@ -38,12 +38,20 @@
 #include "supervise-descendants.h"
 #include "supervise-launch.h"
 #include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #define NEVER         LONG_MAX /* a deadline that does not come */
 #define FREEZE_ROUNDS 50

@@ -1,22 +1,13 @@
 /*
- * The calls of faults.so that read and write, which can also be short. WRAP,
- * SAME and NEXT are defined in faults.c.
+ * For faults.so: the calls that read and write, which can also be short.
  */
+#include "faults-wrap.h"
 #include <sys/sendfile.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 typedef const struct iovec *vector;
-typedef struct sockaddr *address;
 typedef const struct sockaddr *const_address;
-
-static size_t
-checked(size_t n, size_t room)
-{
-    if (n > room)
-        abort();
-    return n;
-}
 
 /* clang-format off */
 
