@@ -67,12 +67,41 @@ function place(todo,    cmd, line) {
     return source "/" stage
 }
 
-# A stub that ended the program has said which TODO it stands for.
-function blamed(id,    t) {
-    t = todo[id]
-    if (match(why[id], /TODO [0-9]+ is not done/))
-        t = substr(why[id], RSTART + 5, RLENGTH - 17) + 0
+# The TODO whose code, or whose function, has this line of the learner's; 0: none.
+function todo_at(file, line,    path, code, n, t) {
+    path = source "/" stage "/" file
+    while (n++ < line && (getline code < path) > 0) {
+        if (code ~ /^}/)
+            t = 0
+        if (match(code, /TODO [0-9]+: /))
+            t = substr(code, RSTART + 5, RLENGTH - 7) + 0
+    }
+    close(path)
     return t
+}
+
+# Where a sanitizer says that the program crashed: "#1 0x55 in turn /x/echo.c:93"
+function crashed(id,    n, lines, i, at, t) {
+    n = split(why[id], lines, "\n")
+    for (i = 1; i <= n && !t; i++)
+        if (lines[i] ~ / #[0-9]+ 0x|runtime error:/ &&
+            match(lines[i], /[a-z_0-9]+\.[ch]:[0-9]+/)) {
+            split(substr(lines[i], RSTART, RLENGTH), at, ":")
+            t = todo_at(at[1], at[2])
+        }
+    return t
+}
+
+# A stub that ended the program has said which TODO it stands for. A crash or a
+# missing ready line is not the fault of the test that happened to meet it.
+function blamed(id,    t) {
+    if (match(why[id], /TODO [0-9]+ is not done/))
+        return substr(why[id], RSTART + 5, RLENGTH - 17) + 0
+    if ((t = crashed(id)))
+        return t
+    if (why[id] ~ /actual: +(no ready line|first line was)/ && (number ".ready") in todo)
+        return todo[number ".ready"]
+    return todo[id]
 }
 
 function advice(id,    t) {
@@ -199,8 +228,8 @@ END {
             points += max[id]
         else if (status[id] == "skip")
             skipped += max[id]
-        else if (!next_todo || todo[id] < next_todo)
-            next_todo = todo[id]
+        else if (!next_todo || blamed(id) < next_todo)
+            next_todo = blamed(id)
     }
     if (error)
         printf "  %s:\n\n%s\n", error, noise
@@ -218,13 +247,13 @@ END {
         printf "%s{\"id\":%s%s%s%s%s%s%s%s%s%s%s%s%s}", comma, text(id),
             member("status", text(status[id])),
             member("points", status[id] == "pass" ? max[id] : 0),
-            member("max", max[id]), member("todo", todo[id]),
+            member("max", max[id]), member("todo", blamed(id)),
             member("title", text(title[id])), member("message", text(why[id])),
             member("expected", text(field(why[id], "expected"))),
             member("actual", text(field(why[id], "actual"))),
             member("repro", text(field(why[id], "repeat"))),
             member("cause", text(field(why[id], "cause"))),
-            member("hint", text("make hint STAGE=" number " TODO=" todo[id])),
+            member("hint", text("make hint STAGE=" number " TODO=" blamed(id))),
             member("duration_ms", took[id] + 0) > json
         comma = ",\n"
     }
