@@ -5,6 +5,7 @@ load lib
 # and given bytes. The bytes are in 13-cases.txt; see parse_check.c for what is
 # done with them.
 CASES=tests/13-cases.txt
+PARSER=(http_parser.c http_semantics.c http_chunked.c)
 
 # --- TODO 1 to 3: the request line
 
@@ -37,16 +38,19 @@ CASES=tests/13-cases.txt
 
 @test "the parser allocates nothing, prints nothing and keeps nothing" {
   likely "a call of libc that needs memory or a descriptor, or a variable of the file"
-  local object=$BATS_TEST_TMPDIR/http_parser.o wrong stubs=none
+  local file object wrong stubs=none
   parse cases "$CASES" version
   parse cases "$CASES" fields
   # What is not done yet says so, and needs these.
-  ! grep -q 'is not done: ' "$PLAIN/http_parser.c" || stubs='exit|fputs|fwrite|stderr'
-  "${CC:-cc}" -std=c17 -D_GNU_SOURCE -O1 -c -o "$object" "$PLAIN/http_parser.c"
-  wrong=$(nm "$object" | awk -v harmless="^(_*(mem|str)[a-z_]*|inet_pton|to(low|upp)er|is[a-z]*|__ctype_[a-z_]*|_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|$stubs)$" '
-    $1 == "U" && $2 !~ harmless { print "calls " $2 }
-    $2 ~ /^[bBdDC]$/ { print "has the variable " $3 }' | paste -sd, | sed 's/,/, /g')
-  expect "look at the symbols of http_parser.o" "" "$wrong"
+  ! grep -q 'is not done: ' "$PLAIN"/http_*.[ch] || stubs='exit|fputs|fwrite|stderr'
+  for file in "${PARSER[@]}"; do
+    object=$BATS_TEST_TMPDIR/${file%.c}.o
+    "${CC:-cc}" -std=c17 -D_GNU_SOURCE -O1 -c -o "$object" "$PLAIN/$file"
+    wrong=$(nm "$object" | awk -v harmless="^(http_[a-z_]*|_*(mem|str)[a-z_]*|inet_pton|to(low|upp)er|is[a-z]*|__ctype_[a-z_]*|_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|$stubs)$" '
+      $1 == "U" && $2 !~ harmless { print "calls " $2 }
+      $2 ~ /^[bBdDC]$/ { print "has the variable " $3 }' | paste -sd, | sed 's/,/, /g')
+    expect "look at the symbols of ${object##*/}" "" "$wrong"
+  done
 }
 
 # --- TODO 5 and 6: hosts and targets
@@ -57,7 +61,7 @@ CASES=tests/13-cases.txt
 }
 
 @test "each of the four forms of a target has its methods" {
-  likely "is_target(): CONNECT takes host:port only, * is for OPTIONS only"
+  likely "http_is_target(): CONNECT takes host:port only, * is for OPTIONS only"
   parse cases "$CASES" forms
 }
 
@@ -123,14 +127,14 @@ CASES=tests/13-cases.txt
 
 @test "whatever the bytes are, all ways to cut them lead to the same" {
   likely "an input that a fuzzer has found: run it alone to see"
-  build fuzz_parser -DSTANDALONE http_parser.c
+  build fuzz_parser -DSTANDALONE "${PARSER[@]}"
   play "$BIN/fuzz_parser" "$ROOT"/tests/corpus/13/*
 }
 
 @test "http-parse prints the canonical form" {
   likely "the same as in another test: this one only looks at the whole program"
   local n count
-  build parse_check http_parser.c
+  build parse_check "${PARSER[@]}"
   count=$("$BIN/parse_check" count "$ROOT/$CASES")
   [ "$count" -ge 250 ]
   for ((n = 1; n <= count; n += 9)); do http_parse_prints "$n"; done
@@ -156,12 +160,12 @@ CASES=tests/13-cases.txt
 
 # --- what these tests are written with
 
-# build TOOL [OPTIONS] [http_parser.c]: compiles tests/tools/TOOL.c, with the
-# sanitizers that the program in $BIN has, next to it.
+# build TOOL [OPTIONS] [FILES]: compiles tests/tools/TOOL.c and files of the
+# parser, with the sanitizers that the program in $BIN has, next to it.
 build() {
   local tool=$1 word options=() checks=''
   shift
-  for word; do options+=("${word/#http_parser.c/$BIN/http_parser.c}"); done
+  for word; do options+=("${word/#http_/$BIN/http_}"); done
   case $BIN in *asan*) checks='-fsanitize=address,undefined -fno-sanitize-recover=undefined' ;; esac
   # shellcheck disable=SC2086  # a list of options
   compile "$BIN/$tool" $checks "$ROOT/tests/tools/$tool.c" "${options[@]}"
@@ -172,25 +176,28 @@ compile() { # PROGRAM OPTIONS AND FILES
   shift
   "${CC:-cc}" -std=c17 -D_GNU_SOURCE -O1 -g -I"$BIN" -o "$program" "$@" \
     >"$BATS_TEST_TMPDIR/build" 2>&1 || {
-      fail "compile http_parser.c with ${program##*/}.c" "a program" \
+      fail "compile the parser with ${program##*/}.c" "a program" \
         "$(grep -E 'error|undefined' "$BATS_TEST_TMPDIR/build" | head -n 12)"
       return 1; }
 }
 
 # parse ARGUMENTS: what parse_check says about the parser.
 parse() {
-  [ -x "$BIN/parse_check" ] || build parse_check http_parser.c || return 1
+  [ -x "$BIN/parse_check" ] || build parse_check "${PARSER[@]}" || return 1
   play "$BIN/parse_check" "${@/#$CASES/$ROOT/$CASES}"
 }
 
 # loads WHAT: what parse_loads has counted. The parser itself is compiled for
 # ThreadSanitizer, whose library parse_loads replaces.
 loads() {
-  local object=$BATS_TEST_TMPDIR/counted.o
-  "${CC:-cc}" -std=c17 -D_GNU_SOURCE -O1 -fno-builtin -fsanitize=thread -c \
-    -o "$object" "$BIN/http_parser.c" 2>"$BATS_TEST_TMPDIR/build" ||
-    skip "this compiler cannot announce loads: it has no -fsanitize=thread"
-  compile "$BIN/parse_loads" "$ROOT/tests/tools/parse_loads.c" "$object" \
+  local file objects=()
+  for file in "${PARSER[@]}"; do
+    objects+=("$BATS_TEST_TMPDIR/$file.o")
+    "${CC:-cc}" -std=c17 -D_GNU_SOURCE -O1 -fno-builtin -fsanitize=thread -c \
+      -o "$BATS_TEST_TMPDIR/$file.o" "$BIN/$file" 2>"$BATS_TEST_TMPDIR/build" ||
+      skip "this compiler cannot announce loads: it has no -fsanitize=thread"
+  done
+  compile "$BIN/parse_loads" "$ROOT/tests/tools/parse_loads.c" "${objects[@]}" \
     -Wl,--wrap=memcmp,--wrap=memchr,--wrap=memcpy,--wrap=strncasecmp
   play "$BIN/parse_loads" "$1"
 }

@@ -1,13 +1,12 @@
 /* Compares the two scans of a request parser (stage 13): skip(), which takes
- * sixteen bytes at a time, has to stop where skip_plain() does. They are static
- * functions, so the parser is included, not linked.
+ * sixteen bytes at a time, has to stop where skip_plain() does.
  *
  * For each class it tries every byte at every place of short texts, and random
  * texts of mostly usual bytes; always so that a read behind the end is a fault.
  *
  * Exit status: 0, or 1 and what was wrong on stdout.
  */
-#include "http_parser.c"
+#include "http_scan.h"
 
 #include "parse_cases.h"
 

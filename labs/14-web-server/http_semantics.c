@@ -1,0 +1,296 @@
+/*
+ * What a request means: whose host it is for, what its target is, where its
+ * body ends, and whether the connection goes on after it.
+ *
+ * http_parser.c finds the parts and calls http_is_target() when the request
+ * line is there, http_note_field() for each header field, and http_decide() at
+ * the end of the head. Notes first, conclusions last: which field comes before
+ * which must not matter.
+ */
+#include "http_internal.h"
+#include "http_scan.h"
+
+#include <arpa/inet.h>
+
+/* ---- Hosts --------------------------------------------------------------- */
+
+/* %41: whether those of the two digits that are there are digits. */
+/* [::1], an IPv6 address in brackets: the place behind it, or NULL. */
+static const char *
+skip_ipv6(const char *p, const char *end)
+{
+    char text[INET6_ADDRSTRLEN];
+    struct in6_addr address;
+    const char *bracket = memchr(p, ']', (size_t)(end - p));
+    size_t len = bracket ? (size_t)(bracket - p - 1) : sizeof text;
+    if (len >= sizeof text)
+        return NULL;
+    memcpy(text, p + 1, len);
+    text[len] = '\0';
+    return inet_pton(AF_INET6, text, &address) == 1 ? bracket + 1 : NULL;
+}
+
+/* The place behind the host at p, or NULL if it is none. */
+static const char *
+skip_host(const char *p, const char *end)
+{
+    if (p < end && *p == '[')
+        return skip_ipv6(p, end);
+    while ((p = skip_plain(p, end, HOST_NAME)) < end && *p == '%') {
+        if (end - p < 3 || !may_be_escape(p, end))
+            return NULL;
+        p += 3;
+    }
+    return p;
+}
+
+static bool
+is_authority(const char *p, const char *end, bool connect)
+{
+    const char *host_end = skip_host(p, end);
+    if (!host_end)
+        return false;
+    if (host_end == end)
+        return !connect;
+    const char *port = host_end + 1;
+    if (*host_end != ':' || skip_plain(port, end, DIGIT) != end)
+        return false;
+    unsigned n = 0;
+    for (; port < end && n <= 65535; port++)
+        n = n * 10 + (unsigned)(*port - '0');
+    return !connect || (host_end > p && n >= 1 && n <= 65535);
+}
+
+static void
+note_host(struct http_request *r, const char *p, const char *end)
+{
+    if (r->seen & SEEN_HOST)
+        fail(r, 400, "host-repeated");
+    else if (skip_plain(p, end, HOST_NAME) != end && /* the usual case */
+             !is_authority(p, end, false))
+        fail(r, 400, "bad-host");
+    r->seen |= SEEN_HOST;
+    r->host_field = r->header_count;
+}
+
+static void
+check_host(struct http_request *r)
+{
+    if (!(r->seen & SEEN_HOST)) {
+        if (r->minor_version > 0)
+            fail(r, 400, "host-missing");
+    } else if (r->form == HTTP_ORIGIN_FORM || r->form == HTTP_ASTERISK_FORM) {
+        r->host = r->headers[r->host_field].value;
+    }
+}
+
+/* ---- The four forms of a target ------------------------------------------ */
+
+/* scheme://authority, and then a path, a query, both, or nothing. */
+static bool
+split_absolute(struct http_request *r, const char *buf)
+{
+    const char *p = buf + r->target.at, *end = p + r->target.len;
+    const char *colon = memchr(p, ':', (size_t)(end - p));
+    if (!colon || !is(*p, ALPHA) || end - colon < 3 ||
+        memcmp(colon, "://", 3) != 0)
+        return false;
+    while (is(*p, ALPHA | DIGIT) || *p == '+' || *p == '-' || *p == '.')
+        p++;
+    const char *host = colon + 3, *path = host;
+    while (path < end && *path != '/' && *path != '?')
+        path++;
+    r->host = span(buf, host, path);
+    r->path = span(buf, path, end);
+    size_t rest = r->path.len;
+    return p == colon && path > host && *host != ':' &&
+           is_authority(host, path, false) && !memchr(path, '[', rest) &&
+           !memchr(path, ']', rest);
+}
+
+bool
+http_is_target(struct http_request *r, const char *buf)
+{
+    const char *p = buf + r->target.at;
+    if (http_is(buf, r->method, "CONNECT")) {
+        r->form = HTTP_AUTHORITY_FORM;
+        r->host = r->target;
+        return is_authority(p, p + r->target.len, true);
+    }
+    if (r->form == HTTP_ORIGIN_FORM)
+        return true; /* its path is all of it: read_head_end() notes that */
+    if (http_is(buf, r->target, "*")) {
+        r->form = HTTP_ASTERISK_FORM;
+        return http_is(buf, r->method, "OPTIONS");
+    }
+    return split_absolute(r, buf);
+}
+
+/* ---- Where the body ends ------------------------------------------------- */
+
+/* Takes the next element off a comma-separated list: returns where it begins,
+ * in *stop where it ends, or NULL if there is none. Empty ones do not count. */
+static const char *
+next_element(const char **list, const char *end, const char **stop)
+{
+    const char *p = *list;
+    while (p < end && (*p == ',' || is_blank(*p)))
+        p++;
+    const char *comma = p;
+    while (comma < end && *comma != ',')
+        comma++;
+    *list = comma;
+    while (comma > p && is_blank(comma[-1]))
+        comma--;
+    *stop = comma;
+    return p < comma ? p : NULL;
+}
+
+static void
+note_length(struct http_request *r, const char *p, const char *end)
+{
+    uint64_t n = 0;
+    if (p == end || skip_plain(p, end, DIGIT) != end) {
+        fail(r, 400, "bad-content-length");
+        return;
+    }
+    for (; p < end; p++) {
+        unsigned digit = (unsigned)(*p - '0');
+        n = n > (UINT64_MAX - digit) / 10 ? UINT64_MAX : n * 10 + digit;
+    }
+    if (r->seen & SEEN_LENGTH && n != r->content_length)
+        fail(r, 400, "content-lengths-differ");
+    else if (n > r->limits->body)
+        fail(r, 413, "body-too-large");
+    r->content_length = n;
+    r->seen |= SEEN_LENGTH;
+}
+
+static void
+note_coding(struct http_request *r, const char *p, const char *end)
+{
+    const char *coding, *stop;
+    r->seen |= SEEN_CODING;
+    while ((coding = next_element(&p, end, &stop)) != NULL) {
+        if (r->seen & LAST_IS_CHUNKED)
+            fail(r, 400, "chunked-not-last");
+        r->seen |=
+            is_word(coding, stop, "chunked") ? LAST_IS_CHUNKED : OTHER_CODING;
+    }
+}
+
+static void
+decide_body(struct http_request *r)
+{
+    if (!(r->seen & SEEN_CODING))
+        r->body = r->seen & SEEN_LENGTH ? HTTP_BODY_LENGTH : HTTP_BODY_NONE;
+    else if (r->seen & SEEN_LENGTH)
+        fail(r, 400, "length-and-coding");
+    else if (r->minor_version == 0)
+        fail(r, 400, "coding-in-1.0");
+    else if (!(r->seen & LAST_IS_CHUNKED))
+        fail(r, 400, "chunked-not-last");
+    else if (r->seen & OTHER_CODING)
+        fail(r, 501, "unknown-coding");
+    else
+        r->body = HTTP_BODY_CHUNKED;
+}
+
+/* ---- Whether the connection goes on -------------------------------------- */
+
+static void
+note_connection(struct http_request *r, const char *p, const char *end)
+{
+    const char *option, *stop;
+    while ((option = next_element(&p, end, &stop)) != NULL) {
+        if (is_word(option, stop, "close"))
+            r->seen |= SAYS_CLOSE;
+        else if (is_word(option, stop, "keep-alive"))
+            r->seen |= SAYS_KEEP_ALIVE;
+    }
+}
+
+static void
+decide_keep_alive(struct http_request *r)
+{
+    if (r->seen & SAYS_CLOSE)
+        r->keep_alive = false;
+    else
+        r->keep_alive = r->minor_version > 0 || r->seen & SAYS_KEEP_ALIVE;
+}
+
+/* ---- When which of these is called --------------------------------------- */
+
+/* Four fields matter to the parser, and their names differ in length. */
+void
+http_note_field(struct http_request *r, const char *buf)
+{
+    const struct http_header *h = &r->headers[r->header_count];
+    const char *name = buf + h->name.at, *colon = name + h->name.len;
+    const char *value = buf + h->value.at, *end = value + h->value.len;
+    switch (h->name.len) {
+    case 4:
+        if (is_word(name, colon, "host"))
+            note_host(r, value, end);
+        break;
+    case 10:
+        if (is_word(name, colon, "connection"))
+            note_connection(r, value, end);
+        break;
+    case 14:
+        if (is_word(name, colon, "content-length"))
+            note_length(r, value, end);
+        break;
+    case 17:
+        if (is_word(name, colon, "transfer-encoding"))
+            note_coding(r, value, end);
+        break;
+    }
+}
+
+void
+http_decide(struct http_request *r)
+{
+    if (r->form == HTTP_ORIGIN_FORM)
+        r->path = r->target;
+    check_host(r);
+    decide_body(r);
+    decide_keep_alive(r);
+}
+
+/* ---- Looking things up --------------------------------------------------- */
+
+static char
+small(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c;
+}
+
+bool
+http_is(const char *buf, struct http_span s, const char *text)
+{
+    return s.len == strlen(text) && memcmp(buf + s.at, text, s.len) == 0;
+}
+
+bool
+http_is_nocase(const char *buf, struct http_span s, const char *text)
+{
+    const char *p = buf + s.at;
+    size_t i = 0;
+    if (s.len != strlen(text))
+        return false;
+    while (i < s.len && small(p[i]) == small(text[i]))
+        i++;
+    return i == s.len;
+}
+
+const struct http_header *
+http_find(const struct http_request *r, const char *buf, const char *name,
+          const struct http_header *after)
+{
+    const struct http_header *h = after ? after + 1 : r->headers;
+    for (; h < r->headers + r->header_count; h++)
+        if (http_is_nocase(buf, h->name, name))
+            return h;
+    return NULL;
+}
