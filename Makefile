@@ -16,7 +16,7 @@ PORT  ?= 8080
 
 BENCH ?= echo
 
-.PHONY: help run check test mutants starters hint diff bench explore tools clean
+.PHONY: help run check test mutants starters hint diff bench explore fuzz tools clean
 help:
 	@echo 'An event-loop web server, built one stage at a time. Stages here:'
 	@echo '  $(STAGES)' | fold -s -w 78
@@ -29,6 +29,7 @@ help:
 	@echo '  make diff A=01 B=02    what is new from one stage to the next'
 	@echo '  make bench BENCH=echo  measure: $(BENCHES:bench-%=%)'
 	@echo '  make explore STAGE=07  run the threads of a queue in every order that matters'
+	@echo '  make fuzz STAGE=13     look for an input that breaks your parser (TIME=60; clang)'
 	@echo '  make test              prove the kit itself: starters, solutions, grader'
 	@echo '  make mutants STAGE=01  show that the tests catch wrong solutions'
 	@echo '  make starters          write labs/ from solutions/ (for authors)'
@@ -55,7 +56,13 @@ bench: tools
 
 # Runs threads in every order that matters: handouts/explorer.md.
 explore:
+	$(if $(filter 07-% 08-%,$(firstword $(WANTED))),,$(error only the queues can be \
+	    explored: make explore STAGE=07, or STAGE=08; or see tests/explore/run -h))
 	@tests/explore/run $(LAB)/$(firstword $(WANTED)) $(SCENARIO)
+
+# Looks for an input that breaks the parser, for TIME seconds; needs clang.
+fuzz:
+	@LAB=$(LAB) TIME=$(or $(TIME),60) scripts/fuzz $(STAGE)
 
 hint:
 	@scripts/hint $(firstword $(WANTED)) $(TODO)
