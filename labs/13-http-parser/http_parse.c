@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 enum { EXIT_INCOMPLETE = 2, EXIT_USAGE = 64 };
+enum { MAX_CHUNK = 1 << 30 };
 
 /* Bytes that are read, or content that is to be printed. */
 struct buffer {
@@ -40,8 +41,9 @@ chunk_or_usage(const char *text)
 {
     char *end;
     long n = strtol(text, &end, 10);
-    if (end == text || *end != '\0' || n < 1 || n > 1 << 30) {
-        warnx("-c %s: not a number of bytes", text);
+    /* strtol() would also take a sign, or blanks in front. */
+    if (*text < '0' || *text > '9' || *end || n < 1 || n > MAX_CHUNK) {
+        warnx("-c %s: not a number from 1 to %d", text, MAX_CHUNK);
         usage(stderr, EXIT_USAGE);
     }
     return (size_t)n;
