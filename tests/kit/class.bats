@@ -1,0 +1,113 @@
+# Tests for grading many submissions, and for the packages for platforms.
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+  cd "$BATS_TEST_DIRNAME/../.." && make -s tools
+}
+
+# A class: one who is done, one who has not begun, one whose archive is broken, one who hangs.
+setup() {
+  ROOT=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
+  cd "$ROOT" || return
+  CLASS=$BATS_TEST_TMPDIR/class OUT=$BATS_TEST_TMPDIR/out
+  mkdir -p "$CLASS/a done, <b>"
+  cp solutions/01-blocking-echo/echo.c "$CLASS/a done, <b>/"
+}
+
+others() {
+  mkdir -p "$CLASS/hangs"
+  cp -r labs/01-blocking-echo "$CLASS/untouched"
+  echo 'no archive' >"$CLASS/broken.tar"
+  echo 'int main(void) { for (;;); }' >"$CLASS/hangs/echo.c"
+}
+
+class() { run timeout 300 scripts/grade-class -o "$OUT" -s 01 "$@" "$CLASS" -t '^a line comes back$'; }
+
+points() { sed -n "s/^$1,\([0-9]*\),.*/\1/p" "$OUT/class.csv"; }
+
+@test "each submission is graded, and one that hangs or is broken costs only itself" {
+  others
+  class -t 20 -j 4
+  [ "$status" = 0 ]
+  [ "$(wc -l <"$OUT/class.csv")" = 5 ]
+  [ "$(points 'a done_ <b>')" = 6 ]
+  [ "$(points untouched)" = 0 ]
+  grep -q '^broken.tar,.*,no result$' "$OUT/class.csv"
+  [ "$(points hangs)" = 0 ] || grep -q '^hangs,.*,no result$' "$OUT/class.csv"
+  [[ $output == *'4 of 4'* ]]
+  ! command -v xmllint || xmllint --html --noout "$OUT/class.html" 2>&1 | grep -v 'Tag' || :
+  grep -q 'a done_ &lt;b>' "$OUT/class.html"
+  grep -q '<td>01.line<td>a line comes back' "$OUT/class.html"
+}
+
+@test "what is graded is not graded again, unless it has changed" {
+  class
+  touch "$BATS_TEST_TMPDIR/then"
+  class
+  [ ! "$OUT/a done, <b>/01-blocking-echo.json" -nt "$BATS_TEST_TMPDIR/then" ]
+  echo 'int main(void) { return 1; }' >"$CLASS/a done, <b>/echo.c"
+  class
+  [ "$(points 'a done_ <b>')" = 0 ]
+}
+
+@test "one at a time, as a job array does, and the table afterwards" {
+  cp -r "$CLASS/a done, <b>" "$CLASS/second"
+  class -i 2
+  [ "$status" = 0 ]
+  [ "$output" = second ]
+  [ ! -e "$OUT/class.csv" ]
+  class -r
+  [ "$(points second)" = 6 ]
+  grep -q '^a done_ <b>,.*,not graded yet' "$OUT/class.csv" ||
+    grep -q '^a done_ <b>,.*,no result' "$OUT/class.csv"
+  class -i 7
+  [ "$status" = 2 ]
+  [[ $output == *'no number 7'* ]]
+}
+
+@test "on several hosts, through GNU parallel" {
+  command -v parallel >/dev/null || skip "no GNU parallel (apt-get install parallel)"
+  class -S :
+  [ "$status" = 0 ]
+  [ "$(points 'a done_ <b>')" = 6 ]
+}
+
+@test "Gradescope: what the package writes for a submission" {
+  command -v unzip >/dev/null || skip "no unzip (apt-get install unzip)"
+  command -v jq >/dev/null || skip "no jq (apt-get install jq)"
+  [ -d .git ] || [ -f .git ] || skip "packages are made from what git has"
+  scripts/platforms/pack gradescope 01
+  export AUTOGRADER=$BATS_TEST_TMPDIR/autograder
+  mkdir -p "$AUTOGRADER/source" "$AUTOGRADER/submission"
+  unzip -q build/gradescope.zip -d "$AUTOGRADER/source"
+  [ -x "$AUTOGRADER/source/setup.sh" ] && [ ! -e "$AUTOGRADER/source/lab/solutions" ]
+  cp "$CLASS/a done, <b>/echo.c" "$AUTOGRADER/submission"
+  "$AUTOGRADER/source/run_autograder"
+  jq -e '.score == 100' "$AUTOGRADER/results/results.json"
+  rm "$AUTOGRADER/submission/echo.c"
+  rm -rf "$AUTOGRADER/out" "$AUTOGRADER/results"
+  echo hello >"$AUTOGRADER/submission/notes.txt"
+  "$AUTOGRADER/source/run_autograder"
+  jq -e '.score == 0' "$AUTOGRADER/results/results.json"
+}
+
+@test "Autolab: the last line is the result" {
+  command -v jq >/dev/null || skip "no jq (apt-get install jq)"
+  [ -d .git ] || [ -f .git ] || skip "packages are made from what git has"
+  scripts/platforms/pack autolab 01
+  mkdir "$BATS_TEST_TMPDIR/job"
+  cp build/autolab/autograde-Makefile "$BATS_TEST_TMPDIR/job/Makefile"
+  cp build/autolab/autograde.tar "$CLASS/a done, <b>/echo.c" "$BATS_TEST_TMPDIR/job"
+  (cd "$BATS_TEST_TMPDIR/job" && env -u MAKEFLAGS make) | tail -n 1 |
+    jq -e '.scores["01-blocking-echo"] == 100'
+}
+
+@test "wrong calls are told so" {
+  run -2 scripts/grade-class "$BATS_TEST_TMPDIR/nothing"
+  run -2 scripts/grade-class -j many "$CLASS"
+  [[ $output == *'many is not a number'* ]]
+  mkdir "$BATS_TEST_TMPDIR/empty"
+  run -2 scripts/grade-class "$BATS_TEST_TMPDIR/empty"
+  [[ $output == *empty* ]]
+  run -2 scripts/platforms/pack moodle
+}
