@@ -16,7 +16,7 @@ PORT  ?= 8080
 
 BENCH ?= echo
 
-.PHONY: help run check test mutants starters hint diff bench explore fuzz tools clean
+.PHONY: help run check test mutants starters grade hint diff bench explore fuzz tools clean
 help:
 	@echo 'An event-loop web server, built one stage at a time. Stages here:'
 	@echo '  $(STAGES)' | fold -s -w 78
@@ -30,6 +30,7 @@ help:
 	@echo '  make bench BENCH=echo  measure: $(BENCHES:bench-%=%)'
 	@echo '  make explore STAGE=07  run the threads of a queue in every order that matters'
 	@echo '  make fuzz STAGE=13     look for an input that breaks your parser (TIME=60; clang)'
+	@echo '  make grade SUBMISSION=DIR.tgz STAGE=01   grade what nobody trusts, in a sandbox'
 	@echo '  make test              prove the kit itself: starters, solutions, grader'
 	@echo '  make mutants STAGE=01  show that the tests catch wrong solutions'
 	@echo '  make starters          write labs/ from solutions/ (for authors)'
@@ -47,6 +48,11 @@ check: tools
 	        $$stage || failed=1; \
 	done; \
 	$(if $(word 2,$(WANTED)),scripts/summary build/check/*.json;) exit $$failed
+
+# Options of scripts/grade in GRADE, say GRADE='-f junit'.
+grade: tools
+	$(if $(SUBMISSION),,$(error which submission? make grade SUBMISSION=FOLDER_OR_ARCHIVE))
+	@scripts/grade $(GRADE) $(SUBMISSION) $(STAGE)
 
 # The charts go to www/bench.html.
 bench: tools
