@@ -1,15 +1,19 @@
 # Turns the output of bats (--formatter cat --timing) into a report for a person
 # and into the neutral result file. First file: tests/points. Then: the stream.
 #   stage, build, source, env   what was tested          json  file to write
-#   all=1     show every failure in full                 filter  names chosen
+#   all=1     show every failure in full, where it comes in the list
+#   quiet=1   do not list the tests                      filter  names chosen
 #   error=... nothing could be run; the stream says why
+# Its own words come from the environment: m_score and so on, scripts/messages.en.
 #
 # The result file, one line per test so that it can be read with sed as well:
 #   {"schema":"lab-result/1","stage","build","env","points","max","skipped",
-#    "status","tests":[{"id","status","points","max","todo","title","message",
-#    "expected","actual","repro","cause","hint","duration_ms"}]}
+#    "status","next_todo","next","tests":[{"id","status","points","max","todo",
+#    "title","message","expected","actual","repro","cause","hint","duration_ms"}]}
 # status: pass, fail, skip, timeout, or error (it could not run). Points come
 # from the verdict of bats alone: nothing that a program prints can change them.
+# next_todo is the TODO to do next, or 0 when something else comes first; next
+# is where: "labs/01-blocking-echo/echo.c:93", or empty when nobody knows.
 
 # s without what is no UTF-8, or no character: JSON and XML have room for neither.
 function utf8(s,    out) {
@@ -57,76 +61,124 @@ function field(message, label,    n, lines, i, value, in_it) {
     return value
 }
 
-# Where the learner's TODO stands: "echo.c:93" if its comment is still there.
-function place(todo,    cmd, line) {
-    cmd = "cd " source "/" stage " 2>/dev/null && grep -n 'TODO " todo ":' *.[ch] /dev/null"
-    cmd | getline line
-    close(cmd)
-    if (match(line, /^[^:]+:[0-9]+/))
-        return source "/" stage "/" substr(line, 1, RLENGTH)
-    return source "/" stage
+# One of the messages, filled in.
+function msg(key, a, b, c, d) {
+    return sprintf(ENVIRON["m_" key], a, b, c, d)
 }
 
-# The TODO whose code, or whose function, has this line of the learner's; 0: none.
-function todo_at(file, line,    path, code, n, t) {
-    path = source "/" stage "/" file
-    while (n++ < line && (getline code < path) > 0) {
+# Where the learner's TODO stands: "labs/01-blocking-echo/echo.c:93".
+function place(todo,    cmd, line) {
+    cmd = "scripts/place '" source "/" stage "' " todo
+    cmd | getline line
+    close(cmd)
+    return line
+}
+
+# A stub that ended the program has said which TODO it stands for.
+function stub(id) {
+    return match(why[id], /TODO [0-9]+ is not done/) ? \
+        substr(why[id], RSTART + 5, RLENGTH - 17) + 0 : 0
+}
+
+function is_ours(file,    line, found) {
+    found = (getline line < (source "/" stage "/" file)) >= 0
+    close(source "/" stage "/" file)
+    return found
+}
+
+# The first place in the stage's own files that a sanitizer or a compiler names
+# in a text: "labs/01-blocking-echo/echo.c:93". Only lines with such a mark count.
+function named_place(from, mark,    n, lines, i, file) {
+    n = split(from, lines, "\n")
+    for (i = 1; i <= n; i++)
+        if (lines[i] ~ mark && match(lines[i], /[A-Za-z0-9_]+\.[chS]:[0-9]+/)) {
+            file = substr(lines[i], RSTART, RLENGTH)
+            if (is_ours(substr(file, 1, index(file, ":") - 1)))
+                return source "/" stage "/" file
+        }
+    return ""
+}
+
+# Where a sanitizer says that the program crashed: "#1 0x55 in turn /x/echo.c:93"
+function crash(id) {
+    return named_place(why[id], " #[0-9]+ +0x|runtime error:")
+}
+
+# The TODO whose code, or whose function, has this place: "labs/x/echo.c:93"; 0: none.
+function todo_at(at,    part, code, n, t) {
+    split(at, part, ":")
+    while (n++ < part[2] && (getline code < part[1]) > 0) {
         if (code ~ /^}/)
             t = 0
         if (match(code, /TODO [0-9]+: /))
             t = substr(code, RSTART + 5, RLENGTH - 7) + 0
     }
-    close(path)
+    close(part[1])
     return t
 }
 
-# Where a sanitizer says that the program crashed: "#1 0x55 in turn /x/echo.c:93"
-function crashed(id,    n, lines, i, at, t) {
+# The innermost TODO that a sanitizer's report leads through; 0: none.
+function crash_todo(id,    n, lines, i, t) {
     n = split(why[id], lines, "\n")
     for (i = 1; i <= n && !t; i++)
-        if (lines[i] ~ / #[0-9]+ 0x|runtime error:/ &&
-            match(lines[i], /[a-z_0-9]+\.[ch]:[0-9]+/)) {
-            split(substr(lines[i], RSTART, RLENGTH), at, ":")
-            t = todo_at(at[1], at[2])
-        }
+        if (lines[i] ~ / #[0-9]+ +0x|runtime error:/ &&
+            match(lines[i], /[A-Za-z0-9_]+\.[chS]:[0-9]+/))
+            t = todo_at(source "/" stage "/" substr(lines[i], RSTART, RLENGTH))
     return t
 }
 
-# A stub that ended the program has said which TODO it stands for. A crash or a
-# missing ready line is not the fault of the test that happened to meet it.
-function blamed(id,    t) {
-    if (match(why[id], /TODO [0-9]+ is not done/))
-        return substr(why[id], RSTART + 5, RLENGTH - 17) + 0
-    if ((t = crashed(id)))
+# The TODO that a failure itself names: a stub that ended the program says so; a crash
+# is that of the code in which it happened, a missing ready line that of the ready line.
+function named(id,    t) {
+    if (stub(id))
+        return stub(id)
+    if ((t = crash_todo(id)))
         return t
     if (why[id] ~ /actual: +(no ready line|first line was)/ && (number ".ready") in todo)
         return todo[number ".ready"]
-    return todo[id]
+    return 0
 }
 
-function advice(id,    t) {
+function blamed(id) {
+    return named(id) ? named(id) : todo[id]
+}
+
+# A server that did not get ready says nothing about the TODO that the test is about.
+function started(id) {
+    return named(id) || why[id] !~ /(^|\n)expected: one line "listening on/
+}
+
+function advice(id,    t, look) {
     t = blamed(id)
-    return sprintf("todo:     TODO %d, %s\nread:     handouts/%s.md, \"TODO %d\"\n" \
-                   "hint:     make hint STAGE=%s TODO=%d",
-                   t, place(t), stage, t, number, t)
+    look = crash(id)
+    look = look ? msg("look", look) "\n" : ""
+    if (!started(id))
+        return look msg("not_its_todo", t)
+    return look sprintf("todo:     TODO %d, %s\nread:     %s, \"TODO %d\"\n" \
+                        "hint:     make hint STAGE=%s TODO=%d",
+                        t, place(t), handout, t, number, t)
 }
 
-function show(id, mark,    n, lines, i, message) {
-    printf "  %-7s %3d  %s\n", mark, max[id], title[id]
-    if (status[id] == "pass")
-        return
-    if (status[id] == "skip") {
-        print "               " why[id]
+# What is known about a failure, with a margin. Why a stub failed needs no cause.
+function details(id, margin, more,    n, lines, i) {
+    n = split(why[id] more, lines, "\n")
+    for (i = 1; i <= n; i++)
+        if (!(lines[i] ~ /^cause: / && stub(id)) && (i < n || lines[i] != ""))
+            print margin lines[i]
+}
+
+function show(id, mark) {
+    if (quiet) {
+        printf "%s%s", dots++ ? "" : "  ", status[id] == "pass" ? "." : mark == "skip" ? "s" : "F"
+        fflush()
         return
     }
-    if (shown && !all)
-        return
-    shown = 1
-    message = why[id] (error ? "" : advice(id))
-    n = split(message, lines, "\n")
-    for (i = 1; i <= n; i++)
-        if (!(lines[i] ~ /^cause: / && message ~ /TODO [0-9]+ is not done/))
-            print "               " lines[i]
+    printf "  %-7s %3d  %s\n", mark, max[id], title[id]
+    if (status[id] == "skip")
+        print "               " why[id]
+    else if (status[id] != "pass" && all)
+        details(id, "               ", error ? "" : advice(id))
+    fflush()
 }
 
 function settle() { # the test of the last verdict line has said all it has to say
@@ -139,7 +191,8 @@ function settle() { # the test of the last verdict line has said all it has to s
 
 BEGIN {
     number = substr(stage, 1, 2)
-    printf "\n%s, %s build of %s\n\n", stage, build, source
+    printf "\n%s\n\n", msg("heading", stage, build, source)
+    fflush()
 }
 
 FNR == NR { # tests/points
@@ -217,7 +270,8 @@ END {
         if (status[id] == "left out")
             continue
         if (status[id] == "error") {
-            why[id] = error ? "actual:   " error "\n" : "actual:   the test gave no result\n"
+            why[id] = "actual:   " \
+                (error ? msg(error) : "the test gave no result") "\n"
             if (error != "" || noise != "")
                 why[id] = why[id] "log:\n" noise
             if (!error)
@@ -228,18 +282,63 @@ END {
             points += max[id]
         else if (status[id] == "skip")
             skipped += max[id]
-        else if (!next_todo || blamed(id) < next_todo)
-            next_todo = blamed(id)
+        else {
+            failures++
+            if (!first || blamed(id) < blamed(first))
+                first = id
+        }
     }
+    if (first)
+        lead()
+    write_result()
     if (error)
-        printf "  %s:\n\n%s\n", error, noise
-    left = total - points - skipped
+        printf "  %s:\n\n%s\n", msg(error), noise
+    bar = sprintf("%*s", total ? int(30 * points / total) : 0, "")
+    gsub(/ /, "#", bar)
+    printf "%s  %s  [%-30s]%s\n", error ? "" : dots ? "\n\n" : "\n",
+        msg("score", points, total - skipped), bar,
+        skipped ? "  (" msg("also_skipped", skipped) ")" : ""
+    if (first && !all && !error) {
+        if (!points && stub(first))
+            print "  " msg("begins")
+        printf "\n  %s\n    %s\n\n", failures == 1 ? msg("shown_only", max[first]) : \
+            msg("shown", failures, max[first]), title[first]
+        details(first, "    ", crash(first) ? msg("look", crash(first)) : "")
+        print ""
+    }
+    if (first)
+        print "  " next_words
+    exit first != ""
+}
 
-    printf "{\"schema\":\"lab-result/1\"%s%s%s%s%s%s%s,\"tests\":[\n",
+# Where to go on: sets next_todo, next_place and next_words.
+function lead() {
+    next_todo = 0
+    if (error == "compile") {
+        next_place = named_place(noise, ":[0-9]+: (fatal )?error:")
+        next_words = next_place ? msg("next_compiler", next_place) : msg("next_linker")
+    } else if (error == "missing") {
+        next_words = msg("bring_back", number)
+    } else if (error) {
+        next_words = msg(error == "early" ? "next_early" : "try")
+    } else if (!started(first)) {
+        next_place = crash(first)
+        next_words = next_place ? msg("next_crash", next_place) : msg("next_start")
+    } else {
+        next_todo = blamed(first)
+        next_place = place(next_todo)
+        next_words = msg("next_todo", next_todo, next_place) "\n        " \
+                     msg("next_help", handout, next_todo, number, next_todo)
+    }
+}
+
+function write_result(    i, id, comma) {
+    printf "{\"schema\":\"lab-result/1\"%s%s%s%s%s%s%s%s%s,\"tests\":[\n",
         member("stage", text(stage)), member("build", text(build)),
         member("env", text(env)), member("points", points + 0),
         member("max", total + 0), member("skipped", skipped + 0),
-        member("status", text(left ? "fail" : "pass")) > json
+        member("status", text(first ? "fail" : "pass")),
+        member("next_todo", next_todo + 0), member("next", text(next_place)) > json
     for (i = 1; i <= count; i++) {
         id = order[i]
         if (status[id] == "left out")
@@ -258,15 +357,5 @@ END {
         comma = ",\n"
     }
     print "\n]}" > json
-
-    bar = sprintf("%*s", total ? int(30 * points / total) : 0, "")
-    gsub(/ /, "#", bar)
-    printf "\n  %d of %d points  [%-30s]%s\n", points, total - skipped, bar,
-        skipped ? "  (" skipped " more skipped)" : ""
-    if (left) {
-        printf "  next: TODO %d, %s\n", next_todo, place(next_todo)
-        printf "        read handouts/%s.md, \"TODO %d\";  make hint STAGE=%s TODO=%d\n",
-            stage, next_todo, number, next_todo
-    }
-    exit left != 0
+    close(json)
 }

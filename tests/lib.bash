@@ -14,6 +14,11 @@ ROOT=$(cd "$BATS_TEST_DIRNAME" && until [ -e Makefile ] && [ -d tests ]; do
   cd ..; done && pwd)
 STAGE=$(basename "$BATS_TEST_FILENAME" .bats)
 : "${BIN:=$ROOT/labs/$STAGE}" "${PLAIN:=$BIN}" "${TOOLS:=$ROOT/build/tools}"
+# The dynamic linker takes a space in LD_PRELOAD for the end of a name.
+if [[ $TOOLS == *[\ :]* ]]; then
+  ln -sfn "$TOOLS" "$BATS_RUN_TMPDIR/tools"
+  TOOLS=$BATS_RUN_TMPDIR/tools
+fi
 : "${TIMEOUT_FACTOR:=1}"
 export TIMEOUT_FACTOR
 

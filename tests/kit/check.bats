@@ -86,12 +86,12 @@ int main(void) { for (;;) pause(); }'
 
 @test "a missing ready line and a crash are blamed on the TODO that they come from" {
   sed -i 's/fflush(stdout) != 0/0/' "$SRC/$STAGE/echo.c"
-  check -f 'a port that is taken|a line comes back' # TODO 1, TODO 3
+  check -a -f 'a port that is taken|a line comes back' # TODO 1, TODO 3
   [[ $output == *'no ready line within'*'todo:     TODO 2, '*'next: TODO 2, '* ]]
   STAGE=06-epoll-et-echo RESULT=$BATS_TEST_TMPDIR/out/06-epoll-et-echo.json
   cp -r "solutions/$STAGE" "$SRC"
   sed -i 's/^    bool is_empty = .*/&\n    is_empty = *(volatile bool *)NULL;/' "$SRC/$STAGE/echo.c"
-  check -f 'a line comes back'
+  check -a -f 'a line comes back'
   [[ $output == *'runtime error'*'todo:     TODO 4, '*'next: TODO 4, '* ]]
   grep '^{"id":"06.line"' "$RESULT" | grep '"todo":4.*TODO=4'
 }
