@@ -22,6 +22,7 @@ $(TESTING): tools
 test mutants walk starters: author
 author:
 	@scripts/lab author
+
 STAGES := $(notdir $(wildcard labs/[0-9]*))
 WANTED := $(if $(STAGE),$(filter $(STAGE) 0$(STAGE)-% $(STAGE)-%,$(STAGES)),$(STAGES))
 LAB    ?= labs

@@ -1,0 +1,383 @@
+# Tests for the learner's commands, each in a copy of the tree.
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+  cd "$BATS_TEST_DIRNAME/../.." || return
+  export TREE="$BATS_FILE_TMPDIR/a tree" # with a space, as some people have them
+  mkdir -p "$TREE/build"
+  cp -r Makefile README.md LICENSE .gitignore scripts labs solutions handouts www "$TREE"
+  cp -r build/tools "$TREE/build"
+  mkdir "$TREE/tests"
+  cp -r tests/*.* tests/points tests/tools tests/explore tests/corpus "$TREE/tests"
+  # A learner has changed nothing yet.
+  "$TREE/scripts/starters"
+}
+
+setup() {
+  TREE="$BATS_TEST_TMPDIR/a tree"
+  cp -r "$BATS_FILE_TMPDIR/a tree" "$TREE"
+  cd "$TREE" || return
+  unset MAKEFLAGS MFLAGS LAB_LANG STAGE LAB BUILD ALL OWN FORCE
+  STAGE1=01-blocking-echo ECHO=labs/01-blocking-echo/echo.c
+}
+
+lab() { # make with these words
+  run make --no-print-directory "$@"
+}
+
+solve() { cp "solutions/$STAGE1/echo.c" "$ECHO"; }
+
+# A result as scripts/check writes it, without testing anything.
+pretend() { # STAGE POINTS STATUS NEXT_TODO
+  mkdir -p build/check
+  printf '{"schema":"lab-result/1","stage":"%s","points":%d,"max":100,"skipped":0,"status":"%s","next_todo":%d,"next":"","tests":[\n]}\n' \
+    "$@" >"build/check/$1.json"
+}
+
+# --- make
+
+@test "make alone: every stage, nothing begun, the first TODO with its line" {
+  lab
+  [ "$status" = 0 ]
+  [[ $output == *'01: A blocking echo server '*'not begun'* ]]
+  [ "$(grep -c 'not begun' <<<"$output")" = "$(ls -d labs/[0-9]* | wc -l)" ]
+  line=$(grep -n 'TODO 1:' $ECHO | cut -d: -f1)
+  [[ $output == *"edit     $ECHO:$line"*'make check STAGE=01'*'make hint STAGE=01'* ]]
+  # 80 columns, and no colour where there is no terminal.
+  [ "$(wc -L <<<"$output")" -le 80 ]
+  [[ $output != *$'\e'* ]]
+}
+
+@test "make alone answers within a second (with a wide margin)" {
+  lab
+  local before=${EPOCHREALTIME/[^0-9]/}
+  lab
+  [ $((${EPOCHREALTIME/[^0-9]/} - before)) -lt $((3000000 * ${TIMEOUT_FACTOR:-1})) ]
+}
+
+@test "make alone: points, the TODO of the last check, and the stage that was edited" {
+  pretend $STAGE1 42 fail 3
+  sed -i 's/^    (void)client;/    /' $ECHO
+  touch -d '1 hour ago' $ECHO
+  lab
+  [[ $output == *'#####....... 42 of 100'* ]]
+  line=$(grep -n 'TODO 3:' $ECHO | cut -d: -f1)
+  [[ $output == *"You are in stage 01"*"edit     $ECHO:$line"* ]]
+  touch -d '1 hour' $ECHO
+  lab
+  [[ $output == *'edited since'* ]]
+  echo '/* mine */' >>labs/05-epoll-lt-echo/echo.c
+  touch -d '2 hours' labs/05-epoll-lt-echo/echo.c
+  lab
+  [[ $output == *'begun, not checked yet'*'You are in stage 05'* ]]
+}
+
+@test "make alone: a complete stage leads to the next, and the last to the end" {
+  solve
+  pretend $STAGE1 100 pass 0
+  touch -d '1 hour ago' $ECHO
+  lab
+  [[ $output == *'############ 100 of 100'*complete*'Stage 02 is next'* ]]
+  for stage in labs/[0-9]*; do
+    pretend "${stage#labs/}" 100 pass 0
+    echo >>"$stage/$(sed -n 's/^YOURS *:= *\([^ ]*\).*/\1/p' "$stage/Makefile")"
+    touch -d '1 hour ago' "$stage"/*
+  done
+  lab
+  [[ $output == *'Every stage is complete'* ]]
+}
+
+@test "make help lists the commands, in 80 columns or a few more" {
+  lab help
+  [[ $output == *'make check'*'make watch'*'make run'*'make dist'*'make test'* ]]
+  [ "$(wc -L <<<"$output")" -le 86 ]
+}
+
+# --- wrong words
+
+@test "words that mean nothing are refused, and the message says what they can be" {
+  refused() { # WORDS PATTERN
+    # shellcheck disable=SC2086
+    lab check $1
+    [ "$status" = 2 ] || { echo "$1: status $status"; return 1; }
+    # shellcheck disable=SC2053
+    [[ $output == $2 ]] || { echo "$1: $output"; return 1; }
+  }
+  refused 'STAGE=77' '*no stage "77"; there are: 01-blocking-echo *'
+  refused 'STAGE=echo' '*no stage "echo"*'
+  refused 'BUILD=nope' '*BUILD=nope: it can be asan, plain, tsan*'
+  refused 'LAB=nope' '*LAB=nope: no such folder*'
+  refused 'ALL=maybe' '*ALL=maybe: it can be 1*'
+  refused 'OWN=yes' '*OWN=yes: it can be 1*'
+  refused 'TODO=first STAGE=01' '*TODO=first: a number*'
+  lab diff A=01
+  [[ $status = 2 && $output == *'which two stages?'* ]]
+  lab diff A=01 B=77
+  [[ $status = 2 && $output == *'no stage "77"'* ]]
+  lab reset
+  [[ $status = 2 && $output == *'which stage? For example: make reset STAGE=01'* ]]
+  lab dist
+  [[ $status = 2 && $output == *'which stages?'* ]]
+  lab bench BENCH=nope
+  [[ $status = 2 && $output == *'BENCH=nope: it can be'*echo* ]]
+}
+
+@test "stages have short names" {
+  lab hint STAGE=1 TODO=2
+  [[ $status = 0 && $output == *'01-blocking-echo, TODO 2: hint 1 of'* ]]
+}
+
+# --- make check
+
+@test "after a compile error the next step is where the compiler stopped" {
+  solve
+  sed -i 's/return client;/return klient;/' $ECHO
+  line=$(grep -n klient $ECHO | tail -n 1 | cut -d: -f1)
+  lab check STAGE=01
+  [ "$status" = 2 ]
+  [[ $output == *"klient"*"next: $ECHO:$line, where the compiler stopped"* ]]
+  lab
+  [[ $output == *"edit     $ECHO:$line"* ]]
+  lab hint STAGE=01
+  [[ $status = 2 && $output == *"$ECHO:$line"* ]]
+}
+
+@test "what the linker or a missing file stops is not blamed on a TODO" {
+  solve
+  sed -i 's/^announce(int listener)/static_announce(int listener)/' $ECHO
+  sed -i '1i static void announce(int);' $ECHO
+  sed -i 's/^static void announce/extern void announce/' $ECHO
+  lab check STAGE=01
+  [[ $output == *'undefined reference'*'next: '*linker* && $output != *TODO* ]]
+  rm $ECHO
+  lab check STAGE=01
+  [[ $output == *"$ECHO is missing"*'make reset STAGE=01'* && $output != *TODO* ]]
+}
+
+@test "a crash before the ready line leads to the place of the crash" {
+  solve
+  sed -i 's/^    handle_signals();/    *(volatile char *)1 = 0;\n&/' $ECHO
+  line=$(grep -n 'volatile char' $ECHO | cut -d: -f1)
+  scripts/check -o out -f 'a line comes back' $STAGE1 >report || true
+  grep -F "next: $ECHO:$line, where the program stopped" report
+  run ! grep -E 'next:.*TODO' report
+  grep -q '"next_todo":0' out/$STAGE1.json
+}
+
+@test "a server that ends before the ready line is not blamed on the test's TODO" {
+  solve
+  sed -i 's/^    handle_signals();/    return 7;\n&/' $ECHO
+  scripts/check -o out -f 'a line comes back' $STAGE1 >report || true
+  grep 'next: make it start' report
+}
+
+@test "the failure that is shown is that of the lowest TODO, at the end of the report" {
+  scripts/starters -k 2 $STAGE1
+  scripts/check -o out -f 'wrong options|a line comes back|large|short' $STAGE1 >report || true
+  tail -n 12 report
+  grep -A 1 '^  The first of' report | grep 'a line comes back\|wrong options'
+  tail -n 2 report | grep 'next: TODO 3'
+}
+
+@test "an interrupted check ends its tests and leaves no result" {
+  solve
+  sed -i '/^@test "a line comes back/a sleep 1000' tests/$STAGE1.bats
+  scripts/check -o out -f 'a line comes back' $STAGE1 >report 3>&- 4>&- &
+  pid=$!
+  for _ in $(seq 500); do
+    sleep 0.02
+    ! pgrep -f "bats-exec-test.*$TREE/tests/$STAGE1" >/dev/null || break
+  done
+  kill $pid
+  wait $pid || [ $? = 130 ]
+  run ! pgrep -f "bats-exec-test.*$TREE/tests/$STAGE1"
+  [ ! -e out/$STAGE1.json ]
+}
+
+@test "the reference's results do not count as the learner's" {
+  lab check LAB=solutions STAGE=01
+  [ "$status" = 0 ]
+  [ -e build/check-solutions/$STAGE1.json ]
+  lab
+  [[ $output != *complete,* && $output == *'01: A blocking echo server '*'not begun'* ]]
+}
+
+@test "without bats the check says what to do, and there is a result" {
+  mkdir bin
+  for program in bash env sed awk grep sort head cat tr cut dirname mkdir rm cp make cc as ld \
+      timeout tee uname id find mktemp touch cmp readelf ls collect2; do
+    path=$(command -v $program) || continue
+    ln -s "$path" bin
+  done
+  PATH=$TREE/bin run make --no-print-directory check STAGE=01
+  [ "$status" = 2 ]
+  [[ $output == *'sudo apt install bats'*'make doctor'* ]]
+  grep -q '"status":"error"' build/check/$STAGE1.json
+}
+
+@test "without a compiler every command says how to get one" {
+  CC=no-such-compiler lab check STAGE=01
+  [[ $status = 2 && $output == *no-such-compiler* ]]
+  [[ $output == *install* || $output == *packages* ]]
+}
+
+# --- hint, reset, submit, solution, diff
+
+@test "hints open one by one and stay open" {
+  run -0 scripts/hint 01-blocking-echo 4
+  [[ $output == *'hint 1 of 3'* && $output != *'  2. '* ]]
+  run -0 scripts/hint -a 01-blocking-echo 4
+  [[ $output == *'hint 1 of 3'* ]]
+  run -0 scripts/hint 01-blocking-echo 4
+  [[ $output == *'hint 2 of 3'*'  1. '*'  2. '* && $output != *'  3. '* ]]
+  scripts/hint 01-blocking-echo 4
+  run -0 scripts/hint 01-blocking-echo 4
+  [[ $output == *'hint 3 of 3'* ]]
+  run -2 scripts/hint 01-blocking-echo 77
+  [[ $output == *'no TODO 77'* ]]
+}
+
+@test "make reset asks, keeps a copy, and gives the starter back" {
+  lab reset STAGE=01
+  [[ $status = 0 && $output == *'nothing to do'* ]]
+  solve
+  run make reset STAGE=01 </dev/null
+  [[ $status = 2 && $output == *FORCE=1* ]]
+  cmp $ECHO solutions/$STAGE1/echo.c
+  pretend $STAGE1 100 pass 0
+  lab reset STAGE=01 FORCE=1
+  [ "$status" = 0 ]
+  cmp .backup/$STAGE1-*/echo.c solutions/$STAGE1/echo.c
+  cmp $ECHO build/starters/$STAGE1/echo.c
+  [ ! -e build/check/$STAGE1.json ]
+  rm -r labs/$STAGE1
+  lab reset STAGE=01 FORCE=1
+  cmp $ECHO build/starters/$STAGE1/echo.c
+}
+
+@test "make submit packs what was edited, and builds it as a grader would" {
+  lab submit
+  [[ $status = 2 && $output == *'nothing to submit'* ]]
+  solve
+  touch labs/$STAGE1/echo labs/$STAGE1/notes.txt
+  lab submit
+  [[ $status = 0 && $output == *'01-blocking-echo: builds; never checked'* ]]
+  [ "$(tar tzf submission.tar.gz)" = $ECHO ]
+  sed -i 's/return client;/return klient;/' $ECHO
+  lab submit STAGE=01
+  [[ $status = 2 && $output == *'does not build'*klient*'earns no points'* ]]
+  tar tzf submission.tar.gz
+}
+
+@test "make solution waits until the stage is complete" {
+  solve
+  lab solution STAGE=01
+  [[ $status = 2 && $output == *'not complete yet'* ]]
+  pretend $STAGE1 100 pass 0
+  lab solution STAGE=01
+  [[ $status = 0 && $output == *"build/solution/$STAGE1"* ]]
+  run ! grep 'END TODO' build/solution/$STAGE1/echo.c
+  lab solution STAGE=02 FORCE=1
+  [[ $status = 0 && $output == *'+'* ]]
+}
+
+# --- watch
+
+@test "make watch: shows where to begin, tests what is saved, goes on, ends without a trace" {
+  mkfifo keys
+  (exec timeout 90 scripts/watch $STAGE1 2>&1 <keys) >screen 3>&- 4>&- &
+  pid=$!
+  exec 5>keys
+  seen() { # TEXT: on the screen, within a while
+    for _ in $(seq $((600 * ${TIMEOUT_FACTOR:-1}))); do
+      ! grep -qF -- "$1" screen || return 0
+      sleep 0.05
+    done
+    cat screen
+    return 1
+  }
+  seen "edit     $ECHO"
+  seen 'Watching labs/'
+  printf 'int main(void) { return nonsense; }\n' >$ECHO
+  seen "next: $ECHO:1, where the compiler stopped"
+  cut() { sed -i '/^@test "/,/^}/{/^@test "a line comes back"/,/^}/!d}' "$1"; }
+  cut tests/$STAGE1.bats
+  sed -i '/^01/{/01.line /!d}' tests/points
+  cp solutions/$STAGE1/echo.c $ECHO
+  seen 'On to stage 02'
+  seen 'edit     labs/02-fork-thread-echo/echo.c'
+  kill -INT $pid
+  wait $pid || true
+  exec 5>&-
+  run ! pgrep -f "$TREE/scripts|inotifywait.* labs"
+}
+
+# --- dist
+
+@test "make dist: a tree without solutions that builds and checks on its own" {
+  lab dist STAGES='1 02'
+  [ "$status" = 0 ]
+  mkdir 'else where'
+  tar xzf build/dist/lab-01-02.tar.gz -C 'else where'
+  cd 'else where/lab-01-02'
+  [ ! -e solutions ] && [ ! -e tests/mutants ] && [ ! -e .git ]
+  [ "$(ls -d labs/[0-9]*)" = $'labs/01-blocking-echo\nlabs/02-fork-thread-echo' ]
+  run ! grep -r 'END TODO\|STUB:' .
+  lab
+  [[ $status = 0 && $output == *'0 of 200 points'* ]]
+  cp "$TREE/solutions/$STAGE1/echo.c" $ECHO
+  lab check STAGE=01
+  [[ $status = 0 && $output == *'100 of 100'*'Stage 01 is complete'* ]]
+  lab reset STAGE=01 FORCE=1
+  cmp $ECHO "$TREE/build/starters/$STAGE1/echo.c"
+  for command in diff solution bench test mutants starters; do
+    lab $command STAGE=01 A=01 B=02
+    [[ $status = 2 && $output == *'handed out without them'* ]] ||
+      { echo "make $command: $output"; return 1; }
+  done
+}
+
+@test "make dist refuses to leak a solution" {
+  sed -n '/^listen_on/,/^}/p' solutions/$STAGE1/echo.c >>handouts/$STAGE1.md
+  lab dist STAGES=01
+  [[ $status = 2 && $output == *'solution of stage 01 would leak: handouts/'* ]]
+  [ ! -e build/dist/lab-01.tar.gz ] && [ ! -e build/dist/lab-01 ]
+}
+
+# --- doctor, and the messages
+
+@test "make doctor names what is missing and one command that gets it" {
+  lab doctor
+  [ "$status" = 0 ]
+  [[ $output == *compiler*bats*kernel*descriptors*address-san*io_uring* ]]
+  CC=no-such-compiler lab doctor
+  [[ $status = 2 && $output == *'missing (no-such-compiler'* ]]
+  [ "$(grep -cE '^  (sudo )?(apt-get|dnf|pacman) ' <<<"$output")" -le 1 ]
+}
+
+@test "every message is used, every one that is used exists, translations fit" {
+  for key in $(sed -n 's/^m_\([a-z_]*\)=.*/\1/p' scripts/messages.en); do
+    grep -qE "\b(say|die|begin|report) +$key\b|\"$key\"" scripts/[a-l]* scripts/[n-z]* ||
+      { echo "nobody says $key"; missing=1; }
+  done
+  [ -z "${missing:-}" ]
+  for key in $(sed 's/\(^\| \)#.*//' scripts/[a-l]* scripts/[n-z]* | grep -oE '\b(say|die) [a-z_]+' | cut -d' ' -f2; \
+      grep -ohE 'msg\("[a-z_]+"' scripts/report.awk | cut -d'"' -f2); do
+    grep -q "^m_$key=" scripts/messages.en || { echo "no message $key"; return 1; }
+  done
+  percents() { bash -c ". $1; printf %s \"\${$2:-}\"" | grep -oE '%[sd%]' | paste -sd' '; }
+  for file in scripts/messages.*; do
+    for key in $(sed -n 's/^\(m_[a-z_]*\)=.*/\1/p' "$file"); do
+      [ "$(percents "$file" "$key")" = "$(percents scripts/messages.en "$key")" ] ||
+        { echo "$file: $key takes other things than in English"; return 1; }
+    done
+  done
+}
+
+@test "a translation is used for what it has, English for the rest" {
+  printf "m_title='Ein Server mit Ereignisschleife'\n" >scripts/messages.xx
+  mkdir -p handouts/xx
+  echo '# 01: Ein Echo' >handouts/xx/$STAGE1.md
+  lab LAB_LANG=xx
+  [[ $output == *'Ein Server mit'*'01: Ein Echo'*'not begun'*"handouts/xx/$STAGE1.md"* ]]
+}
