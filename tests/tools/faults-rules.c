@@ -36,7 +36,7 @@ static const struct {
     E(EINTR),  E(EINVAL),       E(EIO),         E(ELOOP),        E(EMFILE),
     E(ENFILE), E(ENAMETOOLONG), E(ENOBUFS),     E(ENOENT),       E(ENOMEM),
     E(ENOSPC), E(ENOTCONN),     E(ENOTDIR),     E(EPERM),        E(EPIPE),
-    E(EPROTO), E(ETIMEDOUT),    E(EWOULDBLOCK),
+    E(EPROTO), E(ETIMEDOUT),    E(EWOULDBLOCK), E(ENOSYS),
 #undef E
 };
 

@@ -29,6 +29,8 @@
     X(poll, wait) X(ppoll, wait) X(select, wait) X(pselect, wait)           \
     X(malloc, malloc) X(calloc, malloc) X(realloc, malloc)                  \
     X(epoll_ctl, epoll_ctl) X(listen, listen)                               \
+    X(io_uring_setup, io_uring_setup) X(io_uring_enter, io_uring_enter)     \
+    X(io_uring_register, io_uring_register)                                 \
     X(socket, socket) X(close, close) X(fork, fork)                         \
     X(pthread_create, thread) X(thread_start, thread_start)
 /* clang-format on */

@@ -39,6 +39,7 @@
  *   wait    epoll_wait epoll_pwait epoll_pwait2 poll ppoll select pselect
  *   socket  close  fork  thread (pthread_create)
  *   thread_start   the first moment of a new thread (it can only be delayed)
+ *   io_uring_setup  io_uring_enter  io_uring_register (by syscall())
  *
  * sendfile() counts twice: as a read of the file (sendfile_in), then as a
  * write to the socket (sendfile). close() does close, also if it then fails,
@@ -117,8 +118,9 @@ openat64(int dir, const char *path, int flags, ...)
     return openat(dir, path, flags, mode);
 }
 
-/* libc has no openat2(): servers use syscall(). The others pass through; to
- * hand on six arguments of which some were not given is harmless. */
+/* libc has no openat2() and no io_uring: servers use syscall(). Other numbers
+ * pass through; to hand on six arguments of which some were not given is
+ * harmless. */
 long
 syscall(long number, ...)
 {
@@ -129,8 +131,16 @@ syscall(long number, ...)
     for (int i = 0; i < 6; i++)
         a[i] = va_arg(args, long);
     va_end(args);
-    if (number == SYS_openat2 &&
-        fault(CALL_openat2, -1, (const char *)a[1], NULL))
+    bool fails = false;
+    if (number == SYS_openat2)
+        fails = fault(CALL_openat2, -1, (const char *)a[1], NULL);
+    else if (number == SYS_io_uring_setup)
+        fails = fault(CALL_io_uring_setup, -1, NULL, NULL);
+    else if (number == SYS_io_uring_enter)
+        fails = fault(CALL_io_uring_enter, (int)a[0], NULL, NULL);
+    else if (number == SYS_io_uring_register)
+        fails = fault(CALL_io_uring_register, (int)a[0], NULL, NULL);
+    if (fails)
         return -1;
     return next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
