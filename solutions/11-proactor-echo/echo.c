@@ -228,9 +228,7 @@ release(struct session *s)
      * (server->lend, and bytes is not NULL), proactor_close() its descriptor,
      * and free it. The server has a descriptor again: rest_ends = 0. With the
      * stub sessions last for ever.
-     * STUB: if (!s->server->stopping)
-     * STUB:     return;
-     * STUB: todo
+     * STUB: (void)s;
      */
     if (--s->references > 0)
         return;
@@ -418,6 +416,15 @@ on_signal(struct operation *op)
     s->stopping = true;
 }
 
+static bool
+some_underway(const struct server *s)
+{
+    const struct session *each = LIST_FIRST(&s->sessions);
+    while (each != NULL && !each->op.underway)
+        each = LIST_NEXT(each, link);
+    return each != NULL || s->accepting.underway;
+}
+
 /* Nothing can be freed that an operation holds: cancel them all, and wait for
  * the completions. */
 static void
@@ -427,7 +434,7 @@ drain(struct server *s)
     for (struct session *each = LIST_FIRST(&s->sessions); each != NULL;
          each = LIST_NEXT(each, link))
         proactor_cancel(s->proactor, &each->op);
-    while (s->accepting.underway || !LIST_EMPTY(&s->sessions))
+    while (some_underway(s))
         proactor_run(s->proactor, -1);
 }
 
