@@ -5,7 +5,7 @@ setup_file() {
   cd "$BATS_TEST_DIRNAME/../.." || return
   export TREE="$BATS_FILE_TMPDIR/a tree" # with a space, as some people have them
   mkdir -p "$TREE/build"
-  cp -r Makefile README.md LICENSE .gitignore scripts labs solutions handouts www "$TREE"
+  cp -r Makefile README.md LICENSE .gitignore .github .devcontainer scripts labs solutions handouts www "$TREE"
   cp -r build/tools "$TREE/build"
   mkdir "$TREE/tests"
   cp -r tests/*.* tests/points tests/tools tests/explore tests/corpus "$TREE/tests"

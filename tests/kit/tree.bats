@@ -241,3 +241,12 @@ marked() { # marked TEXT: run the stripper on a file with this text
     xargs shellcheck -x -e SC2046,SC1091,SC2013,SC2015,SC2016
   shellcheck -s bash -e SC2154,SC2034,SC2086,SC2016 tests/lib.bash
 }
+
+@test "the files for other people's machines can be read by them" {
+  local file
+  if command -v jq >/dev/null; then jq -e .image .devcontainer/devcontainer.json; fi
+  python3 -c 'import yaml' 2>/dev/null || skip "no PyYAML: the YAML files were not read"
+  for file in .github/*.yml .github/*/*.yml; do
+    python3 -c 'import sys, yaml; assert yaml.safe_load(open(sys.argv[1]))' "$file"
+  done
+}
