@@ -16,6 +16,9 @@ TESTING := check watch bench
 $(TESTING): tools
 	@scripts/lab $@
 
+.DEFAULT:
+	@scripts/lab $@
+
 # --- for authors, and for the curious
 
 .PHONY: test explore fuzz grade mutants walk starters tools clean author

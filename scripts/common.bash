@@ -134,7 +134,7 @@ result() { # FILE KEY; nothing if there is no such file
   [ ! -f "$1" ] || sed -n "1s/.*\"$2\":\"\{0,1\}\([^\",]*\).*/\1/p" "$1"
 }
 complete() { # STAGE: did everything pass at its last check?
-  [ "$(result "build/check/$1.json" status)" = pass ]
+  [ "$(result "build/check/$1.json" status)" = pass ] && ! untouched "$1"
 }
 
 # The stage to work on: what was edited last, if it is not complete; else the
