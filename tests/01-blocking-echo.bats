@@ -83,7 +83,7 @@ load lib
 
 run_program_to_full_disk() {
   STATUS=0
-  ERR=$(timeout -k 2 "$(scaled 5)" "$BIN/echo" -p 0 2>&1 >/dev/full 3>&- 4>&-) ||
+  ERR=$(timeout -k 2 "$(scaled 5)" "${confined[@]}" "$BIN/echo" -p 0 2>&1 >/dev/full 3>&- 4>&-) ||
     STATUS=$?
 }
 
