@@ -70,8 +70,11 @@ grade: tools
 	@scripts/grade $(GRADE) $(SUBMISSION) $(STAGE)
 
 mutants: tools
-	@for stage in $(WANTED); do scripts/mutants -m full -o build/test $$stage; done \
-	    | tee build/mutants.tap; scripts/summary build/mutants.tap
+	@rm -f build/test/mutants-*.tap; mkdir -p build/test
+	@for stage in $(WANTED); do scripts/mutants -m full -o build/test $$stage \
+	    | tee build/test/mutants-$$stage.tap; done
+	@scripts/matrix -o build/mutants.html build/test $(WANTED) | tee build/test/mutants-matrix.tap
+	@scripts/summary build/test/mutants-*.tap; echo 'the matrix: build/mutants.html'
 
 walk: tools
 	@for stage in $(WANTED); do scripts/walk $$stage; done \
