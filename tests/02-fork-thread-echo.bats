@@ -68,6 +68,8 @@ sockets() { fd_kinds "$1" | sed -n 's/.*\(socket:.*\)/\1/p' | sort | paste -sd' 
 has_sockets() { [ "$(sockets "$1" | wc -w)" = "$2" ]; }
 resident_kib() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"; }
 
+heap_kib() { awk '/\[heap\]/ { here = 1 } here && /^Rss:/ { print $2; exit }' "/proc/$1/smaps"; }
+
 # --- TODO 1: a process for each client
 
 @test "fork: a line comes back, and the end after it" {
@@ -229,6 +231,14 @@ resident_kib() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"; }
   i=$(($(resident_kib "$PID") - before))
   [ "$i" -lt 1200 ] || fail "serve 300 clients, and compare VmRSS in /proc/PID/status" \
     "less than 1200 KiB more than before" "$i KiB more"
+  likely "what the thread gets as its argument is allocated and never freed"
+  before=$(heap_kib "$PID") steps=()
+  for i in {1..100}; do steps+=(crowd 30 crowd-echo x crowd-close); done
+  tcp "${steps[@]}"
+  await "all threads but the first have ended" has_threads 1
+  i=$(($(heap_kib "$PID") - before))
+  [ "$i" -lt 64 ] || fail "serve 3000 clients, and compare Rss of the heap in /proc/PID/smaps" \
+    "less than 64 KiB more than before" "$i KiB more"
 }
 
 @test "thread: without a new thread only that client is lost" {
@@ -380,7 +390,7 @@ gone_from_children() { # PIDS
 @test "short writes and interrupted calls, in each model" {
   local model
   for model in "${MODELS[@]}"; do
-    FAULTS='write:short=3:fd=sock read:error=EINTR:fd=sock:when=1 accept:error=EINTR:when=1' \
+    FAULTS='write:short=3:fd=sock write:error=EINTR:fd=sock:when=2 read:error=EINTR:fd=sock:when=1 accept:error=EINTR:when=1' \
       start_server echo -m "$model"
     tcp send 'to be continued\n' expect 'to be continued\n' half-close eof
     stop_server

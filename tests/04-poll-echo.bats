@@ -42,7 +42,7 @@ load echo-loop
   start_server echo
   open_clients 1
   say "${CLIENTS[0]}" hello
-  for args in -x '-p 65536' '-b 0' '-b x' '-b 1048577' 'extra'; do
+  for args in -x '-p 65536' '-p 4k' '-b' '-b 0' '-b -1' '-b 4x' '-b 1048577' 'extra'; do
     # shellcheck disable=SC2086  # two words
     run_program echo $args
     expect "run echo $args, and look at its exit status" 2 "$STATUS"
@@ -56,10 +56,13 @@ load echo-loop
     "echo: bind 127.0.0.1:$PORT: Address already in use" "$ERR"
 }
 
-@test "an interrupted wait goes on" {
+@test "an interrupted call is made again" {
   likely "-1 with EINTR says nothing about any client, and is no reason to end"
   FAULTS='poll,ppoll:error=EINTR:when=2..4' start_server echo
   tcp send 'hello\n' expect 'hello\n' freeze "$PID" thaw "$PID" send x expect x
+  likely "EINTR of read() says nothing about the client"
+  FAULTS='read:error=EINTR:fd=sock:when=1..3' start_server echo
+  tcp send 'hello\n' expect 'hello\n' send 'again\n' expect 'again\n'
 }
 
 @test "a client that floods does not delay the others" {
@@ -82,6 +85,13 @@ load echo-loop
   likely "the server does not come back to accept(), or the backlog is small"
   start_server echo
   tcp freeze "$PID" crowd 300 thaw "$PID" crowd-echo 'hello\n'
+  likely "those who are there wait until all who come are let in: ACCEPT_BATCH"
+  FAULTS='accept,read:delay=1:fd=sock' start_server echo -b 1
+  tcp on a send x expect x freeze "$PID" crowd 200 on a send-bytes 200 thaw "$PID" expect-bytes 200
+  [ "$(accepts_between_reads)" -le 100 ] ||
+    fail "let 200 clients come and one that is there speak, all at once" \
+      "at most 100 accept() before the one that is there is read again" \
+      "$(accepts_between_reads)"
 }
 
 @test "a failed accept does not end it" {
@@ -95,6 +105,7 @@ load echo-loop
 
 @test "without a free descriptor it rests, and goes on later" {
   likely "the listener is watched while accept() fails, or never again"
+  local steps=() i
   CLIENTS=()
   start_server echo
   open_clients 2
@@ -107,6 +118,14 @@ load echo-loop
   say "${CLIENTS[0]}" 'one again'
   prlimit --pid "$PID" --nofile=1000:
   expect "give it descriptors again" three "$(next_line "${CLIENTS[2]}")"
+  likely "the thread sleeps when accept() fails: only the listener is to rest"
+  FAULTS='accept:error=EMFILE:when=2+ read:delay=1:fd=sock' start_server echo
+  for i in {1..60}; do steps+=(on a send x expect x); done
+  tcp on a send x expect x on waiting connect "${steps[@]}"
+  [ "$(reads_between_accepts)" -ge 5 ] ||
+    fail "play ping-pong while another client waits, and no descriptor is free for it" \
+      "five reads and more between one accept() that fails and the next one" \
+      "$(reads_between_accepts) at most"
 }
 
 # --- TODO 2: events that change
@@ -132,6 +151,8 @@ load echo-loop
   tcp exchange 4M
   start_server echo -b 1000
   tcp rcvbuf 4096 exchange 1M
+  start_server echo -b 1048576
+  tcp rcvbuf 4096 exchange 4M exchange 4M
 }
 
 @test "a client that does not read stalls only itself" {
@@ -191,9 +212,9 @@ load echo-loop
   tcp rcvbuf 4096 fill half-close drain eof
 }
 
-@test "a thousand clients leave no descriptor behind" {
+@test "a thousand clients leave neither a descriptor nor memory behind" {
   likely "close() is not reached on every way out, or not for every client"
-  local before steps=() i
+  local before grown steps=() i
   start_server echo
   tcp send x expect x half-close eof
   before=$(fds "$PID")
@@ -202,6 +223,15 @@ load echo-loop
   done
   tcp "${steps[@]}" send x expect x half-close eof
   await "it has $before descriptors again" has_descriptors "$before"
+  likely "what belongs to a client is freed at the end of the program, or never"
+  BIN=$PLAIN start_server echo
+  tcp "${steps[@]}"
+  before=$(anonymous_kib "$PID")
+  tcp "${steps[@]}" "${steps[@]}" "${steps[@]}"
+  grown=$(($(anonymous_kib "$PID") - before))
+  [ "$grown" -lt 32 ] ||
+    fail "serve 3000 more clients, and look at RssAnon in /proc/PID/status" \
+      "less than 32 KiB more than before" "$grown KiB more"
 }
 
 @test "a client that vanishes harms nobody" {
@@ -241,9 +271,11 @@ load echo-loop
   likely "the new client has the number of one that was closed just now"
   local steps=() i
   start_server echo
-  for i in {1..30}; do
+  for i in {1..15}; do # whichever of the two the server looks at first
     steps+=(on "a$i" send x expect x freeze "$PID" on "a$i" close
-            on "b$i" send "$i" thaw "$PID" on "b$i" expect "$i")
+            on "b$i" send "$i" thaw "$PID" on "b$i" expect "$i"
+            on "c$i" send x expect x freeze "$PID" on "d$i" send "$i"
+            on "c$i" close thaw "$PID" on "d$i" expect "$i")
   done
   tcp "${steps[@]}"
 }

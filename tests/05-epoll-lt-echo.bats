@@ -70,7 +70,7 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
   start_server echo
   open_clients 1
   say "${CLIENTS[0]}" hello
-  for args in -x '-p 65536' '-b 0' '-b x' '-b 1048577' 'extra'; do
+  for args in -x '-p 65536' '-p 4k' '-b' '-b 0' '-b -1' '-b 4x' '-b 1048577' 'extra'; do
     # shellcheck disable=SC2086  # two words
     run_program echo $args
     expect "run echo $args, and look at its exit status" 2 "$STATUS"
@@ -107,6 +107,8 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
   tcp exchange 4M
   start_server echo -b 1000
   tcp rcvbuf 4096 exchange 1M
+  start_server echo -b 1048576
+  tcp rcvbuf 4096 exchange 4M exchange 4M
 }
 
 @test "a client that does not read stalls only itself" {
@@ -141,6 +143,12 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
   await "all 3 are watched for EPOLLIN alone, now that it has read" has_watched EPOLLIN 3
 }
 
+@test "an interest that stays as it is costs no call" {
+  likely "epoll_ctl() is called after every step, whether the interest has changed or not"
+  FAULTS='epoll_ctl:delay=1' start_server echo
+  expect_few_calls_of_epoll_ctl
+}
+
 @test "clients that do not read cost a bounded amount of memory" {
   likely "the server goes on reading from a client that does not read"
   local before grown
@@ -164,10 +172,13 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
     freeze "$PID" crowd-send x on last send b thaw "$PID" on last expect b
 }
 
-@test "an interrupted wait goes on" {
+@test "an interrupted call is made again" {
   likely "-1 with EINTR is no number of events, and no reason to end"
   FAULTS='epoll_wait,epoll_pwait,epoll_pwait2:error=EINTR:when=2..4' start_server echo
   tcp send 'hello\n' expect 'hello\n' freeze "$PID" thaw "$PID" send x expect x
+  likely "EINTR of read() says nothing about the client"
+  FAULTS='read:error=EINTR:fd=sock:when=1..3' start_server echo
+  tcp send 'hello\n' expect 'hello\n' send 'again\n' expect 'again\n'
 }
 
 @test "a failed accept does not end it" {
@@ -183,10 +194,18 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
   likely "only one client is accepted for each event, or the backlog is small"
   start_server echo
   tcp freeze "$PID" crowd 300 thaw "$PID" crowd-echo 'hello\n'
+  likely "those who are there wait until all who come are let in: ACCEPT_BATCH"
+  FAULTS='accept,read:delay=1:fd=sock' start_server echo -b 1
+  tcp on a send x expect x freeze "$PID" crowd 200 on a send-bytes 200 thaw "$PID" expect-bytes 200
+  [ "$(accepts_between_reads)" -le 100 ] ||
+    fail "let 200 clients come and one that is there speak, all at once" \
+      "at most 100 accept() before the one that is there is read again" \
+      "$(accepts_between_reads)"
 }
 
 @test "without a free descriptor it rests, and goes on later" {
   likely "the listener stays on the list while accept() fails, or is never put back"
+  local steps=() i
   CLIENTS=()
   start_server echo
   open_clients 2
@@ -199,6 +218,14 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
   say "${CLIENTS[0]}" 'one again'
   prlimit --pid "$PID" --nofile=1000:
   expect "give it descriptors again" three "$(next_line "${CLIENTS[2]}")"
+  likely "the thread sleeps when accept() fails: only the listener is to rest"
+  FAULTS='accept:error=EMFILE:when=2+ read:delay=1:fd=sock' start_server echo
+  for i in {1..60}; do steps+=(on a send x expect x); done
+  tcp on a send x expect x on waiting connect "${steps[@]}"
+  [ "$(reads_between_accepts)" -ge 5 ] ||
+    fail "play ping-pong while another client waits, and no descriptor is free for it" \
+      "five reads and more between one accept() that fails and the next one" \
+      "$(reads_between_accepts) at most"
 }
 
 @test "a client that floods does not delay the others" {
@@ -248,9 +275,9 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
   tcp rcvbuf 4096 fill half-close drain eof
 }
 
-@test "a thousand clients leave no descriptor behind" {
+@test "a thousand clients leave neither a descriptor nor memory behind" {
   likely "close() is not reached on every way out, or not for every client"
-  local before steps=() i
+  local before grown steps=() i
   start_server echo
   tcp send x expect x half-close eof
   before=$(fds "$PID")
@@ -259,6 +286,15 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
   done
   tcp "${steps[@]}" send x expect x half-close eof
   await "it has $before descriptors again" has_descriptors "$before"
+  likely "what belongs to a client is freed at the end of the program, or never"
+  BIN=$PLAIN start_server echo
+  tcp "${steps[@]}"
+  before=$(anonymous_kib "$PID")
+  tcp "${steps[@]}" "${steps[@]}" "${steps[@]}"
+  grown=$(($(anonymous_kib "$PID") - before))
+  [ "$grown" -lt 32 ] ||
+    fail "serve 3000 more clients, and look at RssAnon in /proc/PID/status" \
+      "less than 32 KiB more than before" "$grown KiB more"
 }
 
 @test "a client that vanishes harms nobody" {
@@ -298,9 +334,11 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
   likely "the new client has the number of one that was closed just now"
   local steps=() i
   start_server echo
-  for i in {1..30}; do
+  for i in {1..15}; do # whichever of the two the server looks at first
     steps+=(on "a$i" send x expect x freeze "$PID" on "a$i" close
-            on "b$i" send "$i" thaw "$PID" on "b$i" expect "$i")
+            on "b$i" send "$i" thaw "$PID" on "b$i" expect "$i"
+            on "c$i" send x expect x freeze "$PID" on "d$i" send "$i"
+            on "c$i" close thaw "$PID" on "d$i" expect "$i")
   done
   tcp "${steps[@]}"
 }

@@ -4,7 +4,7 @@ load echo-loop
 
 # --- what the tests look at in /proc/PID/fdinfo
 
-EPOLLIN=0x1 EPOLLOUT=0x4 EPOLLET=0x80000000 NONBLOCK=04000
+EPOLLIN=0x1 EPOLLOUT=0x4 EPOLLET=0x80000000 NONBLOCK=04000 APPEND=02000
 
 # The interest list, without what is no socket: "descriptor events" a line.
 interest_in_sockets() {
@@ -72,6 +72,9 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   pull_all "${CLIENTS[0]}"
   expect "look at the interest list after a client that read late" "$before" \
     "$(interest_in_sockets | sort)"
+  likely "EPOLL_CTL_MOD makes the kernel report again what should have been remembered"
+  FAULTS='epoll_ctl:delay=1' start_server echo -b 4
+  expect_few_calls_of_epoll_ctl
 }
 
 @test "wrong options get the usage and status 2, -h gets help" {
@@ -80,7 +83,7 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   start_server echo
   open_clients 1
   say "${CLIENTS[0]}" hello
-  for args in -x '-p 65536' '-b 0' '-b x' '-b 1048577' 'extra'; do
+  for args in -x '-p 65536' '-p 4k' '-b' '-b 0' '-b -1' '-b 4x' '-b 1048577' 'extra'; do
     # shellcheck disable=SC2086  # two words
     run_program echo $args
     expect "run echo $args, and look at its exit status" 2 "$STATUS"
@@ -140,6 +143,8 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   tcp exchange 4M
   start_server echo -b 1000
   tcp rcvbuf 4096 exchange 1M
+  start_server echo -b 1048576
+  tcp rcvbuf 4096 exchange 4M exchange 4M
 }
 
 @test "a client that does not read stalls only itself" {
@@ -227,9 +232,9 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   expect "count the threads in /proc/PID/task" 1 "$(threads "$PID")"
 }
 
-@test "a thousand clients leave no descriptor behind" {
+@test "a thousand clients leave neither a descriptor nor memory behind" {
   likely "close() is not reached on every way out, or not for every client"
-  local before steps=() i
+  local before grown steps=() i
   start_server echo
   tcp send x expect x half-close eof
   before=$(fds "$PID")
@@ -238,6 +243,15 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   done
   tcp "${steps[@]}" send x expect x half-close eof
   await "it has $before descriptors again" has_descriptors "$before"
+  likely "what belongs to a client is freed at the end of the program, or never"
+  BIN=$PLAIN start_server echo
+  tcp "${steps[@]}"
+  before=$(anonymous_kib "$PID")
+  tcp "${steps[@]}" "${steps[@]}" "${steps[@]}"
+  grown=$(($(anonymous_kib "$PID") - before))
+  [ "$grown" -lt 32 ] ||
+    fail "serve 3000 more clients, and look at RssAnon in /proc/PID/status" \
+      "less than 32 KiB more than before" "$grown KiB more"
 }
 
 @test "a client that vanishes harms nobody" {
@@ -277,11 +291,20 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   likely "the new client has the number of one that was closed just now"
   local steps=() i
   start_server echo
-  for i in {1..30}; do
+  for i in {1..15}; do # whichever of the two the server looks at first
     steps+=(on "a$i" send x expect x freeze "$PID" on "a$i" close
-            on "b$i" send "$i" thaw "$PID" on "b$i" expect "$i")
+            on "b$i" send "$i" thaw "$PID" on "b$i" expect "$i"
+            on "c$i" send x expect x freeze "$PID" on "d$i" send "$i"
+            on "c$i" close thaw "$PID" on "d$i" expect "$i")
   done
   tcp "${steps[@]}"
+}
+
+@test "an urgent byte holds up nothing" {
+  likely "a read stops short at an urgent byte, with more behind it: EPOLLPRI tells"
+  start_server echo
+  tcp connect freeze "$PID" send 'abc' send-urgent '!' send 'def' thaw "$PID" expect 'abcdef' \
+    send-urgent '!' send 'ghi' expect 'ghi'
 }
 
 # --- TODO 5: descriptors that do not block
@@ -299,6 +322,12 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
       fail "read the flags: in /proc/PID/fdinfo/$fd, a socket" \
         "O_NONBLOCK (04000) among them" "$(fd_flags "$PID" "$fd")"
   done < <(interest_in_sockets)
+  likely "F_SETFL with O_NONBLOCK alone: all other flags are cleared"
+  FAULTS='listen:flag=append' start_server echo
+  read -r fd _ < <(interest_in_sockets)
+  [ $(($(fd_flags "$PID" "$fd") & APPEND)) != 0 ] ||
+    fail "give the listener the flag O_APPEND, and read its flags: in /proc/PID/fdinfo/$fd" \
+      "O_NONBLOCK beside O_APPEND (02000)" "$(fd_flags "$PID" "$fd")"
 }
 
 # --- TODO 6: accept until EAGAIN
@@ -307,6 +336,13 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   likely "all of them may be one event: accept until EAGAIN"
   start_server echo
   tcp freeze "$PID" crowd 300 thaw "$PID" crowd-echo 'hello\n'
+  likely "those who are there wait until all who come are let in: ACCEPT_BATCH"
+  FAULTS='accept,read:delay=1:fd=sock' start_server echo -b 1
+  tcp on a send x expect x freeze "$PID" crowd 200 on a send-bytes 200 thaw "$PID" expect-bytes 200
+  [ "$(accepts_between_reads)" -le 100 ] ||
+    fail "let 200 clients come and one that is there speak, all at once" \
+      "at most 100 accept() before the one that is there is read again" \
+      "$(accepts_between_reads)"
 }
 
 @test "ten clients that come at once are all accepted" {
@@ -326,6 +362,7 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
 
 @test "without a free descriptor it rests, and goes on later" {
   likely "accept() is called again and again while it fails; or never again: no event will come"
+  local steps=() i
   CLIENTS=()
   start_server echo
   open_clients 2
@@ -338,6 +375,14 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   say "${CLIENTS[0]}" 'one again'
   prlimit --pid "$PID" --nofile=1000:
   expect "give it descriptors again" three "$(next_line "${CLIENTS[2]}")"
+  likely "the thread sleeps when accept() fails: only the listener is to rest"
+  FAULTS='accept:error=EMFILE:when=2+ read:delay=1:fd=sock' start_server echo
+  for i in {1..60}; do steps+=(on a send x expect x); done
+  tcp on a send x expect x on waiting connect "${steps[@]}"
+  [ "$(reads_between_accepts)" -ge 5 ] ||
+    fail "play ping-pong while another client waits, and no descriptor is free for it" \
+      "five reads and more between one accept() that fails and the next one" \
+      "$(reads_between_accepts) at most"
 }
 
 @test "SIGTERM and SIGINT end it with status 0, and nothing leaks" {

@@ -3,6 +3,7 @@
 has_descriptors() { [ "$(fds "$PID")" = "$1" ]; }
 ended() { ! [ -e "/proc/$1/exe" ]; }
 resident_kib() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"; }
+anonymous_kib() { awk '$1 == "RssAnon:" { print $2 }' "/proc/$1/status"; } # heap, stacks
 state() { sed 's/.*) \(.\).*/\1/' "/proc/$1/stat"; } # R, S, T (stopped), ...
 is_asleep() { [ "$(state "$PID")" = S ]; }
 is_stopped() { [ "$(state "$1")" = T ]; }
@@ -97,4 +98,33 @@ reads_in_between() {
                if (n[fd[i]] > 100) floods++
                else if (!seen[fd[i]]++) between = floods
              print between + 0 }' "$BATS_TEST_TMPDIR/faults.log"
+}
+
+# How many reads at most followed each other while accept() kept failing.
+reads_between_accepts() {
+  awk '/^accept/ { n = 0; failing = 1 }
+       /^read/ && failing && ++n > most { most = n }
+       END { print most + 0 }' "$BATS_TEST_TMPDIR/faults.log"
+}
+
+# How many accept() at most came between two reads.
+accepts_between_reads() {
+  awk '/^read/ { if (reads++ && n > most) most = n; n = 0 }
+       /^accept/ { n++ }
+       END { print most + 0 }' "$BATS_TEST_TMPDIR/faults.log"
+}
+
+# For a server on epoll whose calls of epoll_ctl() are logged: fifty messages of a
+# client change nothing about what it is watched for.
+expect_few_calls_of_epoll_ctl() {
+  local before calls i
+  CLIENTS=()
+  open_clients 1
+  say "${CLIENTS[0]}" 'the first line of this client'
+  before=$(grep -c ^epoll_ctl "$BATS_TEST_TMPDIR/faults.log")
+  for i in {1..50}; do say "${CLIENTS[0]}" "line $i, longer than a read of four bytes"; done
+  calls=$(($(grep -c ^epoll_ctl "$BATS_TEST_TMPDIR/faults.log") - before))
+  [ "$calls" -le 5 ] ||
+    fail "send 50 lines on a connection that has sent one, and count the calls of epoll_ctl()" \
+      "5 at most" "$calls"
 }

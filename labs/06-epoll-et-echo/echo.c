@@ -33,10 +33,9 @@
 enum {
     READ_SIZE = 16384,       /* bytes that one read() takes at most (-b) */
     READ_SIZE_MAX = 1 << 20, /* the most that -b can ask for */
-    ACCEPT_BATCH = 16,       /* clients that are accepted in one step */
     ACCEPT_REST_MS = 100,    /* rest after accept() ran out of something */
     EVENTS = 256,            /* events that one epoll_wait() brings at most */
-    BUDGET = 16,             /* steps that a client makes in one turn at most */
+    BUDGET = 16,             /* steps that anybody makes in one turn at most */
 };
 
 struct options {
@@ -70,10 +69,11 @@ struct server {
     int epoll;                /* the interest list, which the kernel keeps */
     LIST_HEAD(, conn) conns;  /* all that are on it */
     SLIST_HEAD(, conn) ready; /* those that can make a step at once */
-    struct conn *listener;    /* one of them */
-    long rest_ends;           /* ms: when a listener that is RESTING goes on */
-    char *spare;              /* a buffer for the next read(), or NULL */
-    size_t read_size;         /* its size */
+
+    struct conn *listener; /* one of them */
+    long rest_ends;        /* ms: when a listener that is RESTING goes on */
+    char *spare;           /* a buffer for the next read(), or NULL */
+    size_t read_size;      /* its size */
     bool stopping;
 };
 
@@ -101,6 +101,18 @@ port_or_usage(const char *text)
     return text;
 }
 
+static size_t
+bytes_or_usage(const char *text)
+{
+    size_t digits = strspn(text, "0123456789");
+    if (digits > 7 || text[digits] != '\0' || atoi(text) < 1 ||
+        atoi(text) > READ_SIZE_MAX) {
+        warnx("-b %s: not a number of bytes (1 to %d)", text, READ_SIZE_MAX);
+        usage(stderr, 2);
+    }
+    return (size_t)atoi(text);
+}
+
 static struct options
 parse_options(int argc, char **argv)
 {
@@ -116,9 +128,7 @@ parse_options(int argc, char **argv)
             o.port = port_or_usage(optarg);
             break;
         case 'b':
-            o.read_size = strtoul(optarg, NULL, 10);
-            if (o.read_size < 1 || o.read_size > READ_SIZE_MAX)
-                usage(stderr, 2);
+            o.read_size = bytes_or_usage(optarg);
             break;
         case 'h':
             usage(stdout, 0);
@@ -187,8 +197,9 @@ announce(int listener)
 /* SIGTERM and SIGINT as a descriptor, readable when one has come: the loop can
  * wait for them as for everything else. A handler that sets a flag is not
  * enough: when the signal comes just before the wait, the wait begins all the
- * same. epoll_pwait() lets signals in only while it waits; but when it need not
- * wait it lets none in, and a busy server never need wait. */
+ * same. pselect(), ppoll() and epoll_pwait() let signals in only while they
+ * wait; but when they need not wait they let none in, and in a busy server they
+ * never need. */
 static int
 signal_descriptor(void)
 {
@@ -225,8 +236,8 @@ now_ms(void)
 }
 
 /* What c waits for: its state decides, and nothing else does. WRITING does not
- * ask for EPOLLIN: the client's bytes stay in the socket, and when that is
- * full TCP makes the client wait. This is back-pressure. */
+ * ask to read: the client's bytes stay in the socket, and when that is full
+ * TCP makes the client wait. This is back-pressure. */
 static uint32_t
 interest(const struct conn *c)
 {
@@ -300,17 +311,18 @@ close_conn(struct server *s, struct conn *c)
     s->rest_ends = 0; /* a descriptor is free */
 }
 
-/* LISTENING: lets clients in. Whatever happens to one of them, the server goes
- * on. When no descriptor is free, the client stays in the backlog and the
- * listener stays readable: without a rest the loop would burn a whole CPU. */
+/* LISTENING: lets a client in. Whatever happens to it, the server goes on.
+ * When no descriptor is free, the client stays in the backlog and the listener
+ * stays ready: without a rest the loop would burn a whole CPU. */
 static void
 accept_clients(struct server *s, struct conn *c)
 {
     /* TODO 6: accept until nobody waits.
-     * Ten clients that come at once may be one single event. Only EAGAIN says
-     * that the listener is not ready any more. After ACCEPT_BATCH clients it
-     * is the others' turn: then it stays ready, and comes back. The stub
-     * takes one client for each event.
+     * Ten clients that come at once may be one single event. serve() makes
+     * step after step while the listener is ready, BUDGET at most: take one
+     * client in each. Only EAGAIN says that the listener is not ready any more;
+     * after any other error it still is. The stub takes one client for each
+     * event.
      */
     int fd = accept4(c->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     c->ready = 0;

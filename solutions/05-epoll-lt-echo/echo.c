@@ -64,10 +64,11 @@ struct conn {
 struct server {
     int epoll;               /* the interest list, which the kernel keeps */
     LIST_HEAD(, conn) conns; /* all that are on it */
-    struct conn *listener;   /* one of them */
-    long rest_ends;          /* ms: when a listener that is RESTING goes on */
-    char *spare;             /* a buffer for the next read(), or NULL */
-    size_t read_size;        /* its size */
+
+    struct conn *listener; /* one of them */
+    long rest_ends;        /* ms: when a listener that is RESTING goes on */
+    char *spare;           /* a buffer for the next read(), or NULL */
+    size_t read_size;      /* its size */
     bool stopping;
 };
 
@@ -95,6 +96,18 @@ port_or_usage(const char *text)
     return text;
 }
 
+static size_t
+bytes_or_usage(const char *text)
+{
+    size_t digits = strspn(text, "0123456789");
+    if (digits > 7 || text[digits] != '\0' || atoi(text) < 1 ||
+        atoi(text) > READ_SIZE_MAX) {
+        warnx("-b %s: not a number of bytes (1 to %d)", text, READ_SIZE_MAX);
+        usage(stderr, 2);
+    }
+    return (size_t)atoi(text);
+}
+
 static struct options
 parse_options(int argc, char **argv)
 {
@@ -110,9 +123,7 @@ parse_options(int argc, char **argv)
             o.port = port_or_usage(optarg);
             break;
         case 'b':
-            o.read_size = strtoul(optarg, NULL, 10);
-            if (o.read_size < 1 || o.read_size > READ_SIZE_MAX)
-                usage(stderr, 2);
+            o.read_size = bytes_or_usage(optarg);
             break;
         case 'h':
             usage(stdout, 0);
@@ -181,8 +192,9 @@ announce(int listener)
 /* SIGTERM and SIGINT as a descriptor, readable when one has come: the loop can
  * wait for them as for everything else. A handler that sets a flag is not
  * enough: when the signal comes just before the wait, the wait begins all the
- * same. epoll_pwait() lets signals in only while it waits; but when it need not
- * wait it lets none in, and a busy server never need wait. */
+ * same. pselect(), ppoll() and epoll_pwait() let signals in only while they
+ * wait; but when they need not wait they let none in, and in a busy server they
+ * never need. */
 static int
 signal_descriptor(void)
 {
@@ -216,9 +228,9 @@ now_ms(void)
 }
 
 /* What c waits for: its state decides, and nothing else does. WRITING does not
- * ask for EPOLLIN: the client's bytes stay in the socket, and when that is
- * full TCP makes the client wait. This is back-pressure. READING does not
- * ask for EPOLLOUT: a socket has room most of the time, we would never rest. */
+ * ask to read: the client's bytes stay in the socket, and when that is full
+ * TCP makes the client wait. This is back-pressure. READING does not ask for
+ * room: a socket has some most of the time, and the loop would never rest. */
 static uint32_t
 interest(const struct conn *c)
 {
