@@ -21,8 +21,8 @@ $(TESTING): tools
 
 # --- for authors, and for the curious
 
-.PHONY: test explore fuzz grade mutants walk starters tools clean author
-test mutants walk starters: author
+.PHONY: test explore fuzz grade mutants soak walk starters tools clean author
+test mutants soak walk starters: author
 author:
 	@scripts/lab author
 
@@ -75,6 +75,10 @@ mutants: tools
 	    | tee build/test/mutants-$$stage.tap; done
 	@scripts/matrix -o build/mutants.html build/test $(WANTED) | tee build/test/mutants-matrix.tap
 	@scripts/summary build/test/mutants-*.tap; echo 'the matrix: build/mutants.html'
+
+# N runs of every stage under load: is there a test that does not always say the same?
+soak: tools
+	@scripts/soak -n $(or $(N),100) $(WANTED)
 
 walk: tools
 	@for stage in $(WANTED); do scripts/walk $$stage; done \
