@@ -247,6 +247,14 @@ pretend() { # STAGE POINTS STATUS NEXT_TODO
   [[ $output == *'hint 3 of 3'* ]]
   run -2 scripts/hint 01-blocking-echo 77
   [[ $output == *'no TODO 77'* ]]
+  # Without TODO: the one that the last check points at.
+  solve
+  pretend $STAGE1 42 fail 3
+  lab hint STAGE=01
+  [[ $output == *'TODO 3: hint 1 of'* ]]
+  pretend $STAGE1 100 pass 0
+  lab hint STAGE=01
+  [[ $status = 2 && $output == *'is complete'* ]]
 }
 
 @test "make reset asks, keeps a copy, and gives the starter back" {
@@ -317,7 +325,7 @@ pretend() { # STAGE POINTS STATUS NEXT_TODO
   seen 'On to stage 02'
   seen 'edit     labs/02-fork-thread-echo/echo.c'
   kill -INT $pid
-  wait $pid || true
+  wait $pid
   exec 5>&-
   run ! pgrep -f "$TREE/scripts|inotifywait.* labs"
 }
