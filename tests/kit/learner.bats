@@ -341,6 +341,7 @@ pretend() { # STAGE POINTS STATUS NEXT_TODO
   [ ! -e solutions ] && [ ! -e tests/mutants ] && [ ! -e .git ]
   [ "$(ls -d labs/[0-9]*)" = $'labs/01-blocking-echo\nlabs/02-fork-thread-echo' ]
   run ! grep -r 'END TODO\|STUB:' .
+  run ! grep -E 'solutions|make diff' README.md
   lab
   [[ $status = 0 && $output == *'0 of 200 points'* ]]
   one_test
