@@ -246,7 +246,7 @@ start(struct proactor *p, struct operation *op)
           "(labs/11-proactor-echo/proactor_uring.c; read handouts/11-proactor-echo.md)\n",
           stderr);
     exit(3);
-    if (op->kind == ACCEPT)
+    if (op->kind == OP_ACCEPT)
         go_on_accepting(u, sqe);
     if (op->lent)
         ask_for_loan(u, op, sqe);
@@ -288,7 +288,7 @@ complete(struct uring *u, const struct io_uring_cqe *cqe)
     if (op == NULL)
         return; /* the answer to a cancel() */
     bool again = op->lent && !take_loan(u, op, cqe);
-    if (op->kind == ACCEPT && cqe->res == -EINVAL && u->multishot) {
+    if (op->kind == OP_ACCEPT && cqe->res == -EINVAL && u->multishot) {
         u->multishot = false; /* before Linux 5.19 it is one for each client */
         again = true;
     }

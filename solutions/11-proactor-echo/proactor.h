@@ -38,7 +38,7 @@ struct operation {
     bool underway; /* from the start on, until the last call of the handler */
 
     /* The proactor's. */
-    enum { ACCEPT, READ, WRITE } kind;
+    enum { OP_ACCEPT, OP_READ, OP_WRITE } kind;
     int fd;
     size_t size;
     bool lent; /* a read into a buffer of the proactor */
@@ -106,7 +106,7 @@ static inline void
 proactor_accept(struct proactor *p, struct operation *op, int listener,
                 completion_handler *done)
 {
-    op->kind = ACCEPT;
+    op->kind = OP_ACCEPT;
     op->fd = listener;
     op->done = done;
     op->lent = false;
@@ -119,7 +119,7 @@ static inline void
 proactor_read(struct proactor *p, struct operation *op, int fd, void *buffer,
               size_t size, completion_handler *done)
 {
-    op->kind = READ;
+    op->kind = OP_READ;
     op->fd = fd;
     op->buffer = buffer;
     op->size = size;
@@ -135,7 +135,7 @@ static inline void
 proactor_read_lent(struct proactor *p, struct operation *op, int fd,
                    completion_handler *done)
 {
-    op->kind = READ;
+    op->kind = OP_READ;
     op->fd = fd;
     op->buffer = NULL;
     op->size = LENT_SIZE;
@@ -155,7 +155,7 @@ static inline void
 proactor_write(struct proactor *p, struct operation *op, int fd, void *buffer,
                size_t size, completion_handler *done)
 {
-    op->kind = WRITE;
+    op->kind = OP_WRITE;
     op->fd = fd;
     op->buffer = buffer;
     op->size = size;

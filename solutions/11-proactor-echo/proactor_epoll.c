@@ -127,9 +127,9 @@ give_back(struct proactor *p, void *buffer)
 static ssize_t
 carry_out(struct epoll_proactor *e, struct operation *op)
 {
-    if (op->kind == ACCEPT)
+    if (op->kind == OP_ACCEPT)
         return accept4(op->fd, NULL, NULL, SOCK_CLOEXEC);
-    if (op->kind == WRITE)
+    if (op->kind == OP_WRITE)
         return write(op->fd, op->buffer, op->size);
     return op->lent ? read_lent(e, op) : read(op->fd, op->buffer, op->size);
 }
@@ -163,7 +163,7 @@ start(struct proactor *p, struct operation *op)
     if (d == NULL || (!d->watched && !watch(e, d, op->fd)))
         complete(e, op, -errno);
     else if (!attempt(e, op))
-        *(op->kind == WRITE ? &d->writer : &d->reader) = op;
+        *(op->kind == OP_WRITE ? &d->writer : &d->reader) = op;
 }
 
 /* The operation that waits at *waiting is tried again. */
@@ -179,7 +179,7 @@ cancel(struct proactor *p, struct operation *op)
 {
     struct epoll_proactor *e = (struct epoll_proactor *)p;
     struct descriptor *d = &e->table[op->fd];
-    struct operation **waiting = op->kind == WRITE ? &d->writer : &d->reader;
+    struct operation **waiting = op->kind == OP_WRITE ? &d->writer : &d->reader;
     if (*waiting != op)
         return; /* it has completed, and its handler is about to be called */
     *waiting = NULL;

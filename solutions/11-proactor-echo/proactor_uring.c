@@ -348,13 +348,13 @@ start(struct proactor *p, struct operation *op)
      * a certain place of a file. The last lines are for the bonuses.
      * STUB: todo
      */
-    static const uint8_t opcodes[] = {[ACCEPT] = IORING_OP_ACCEPT,
-                                      [READ] = IORING_OP_READ,
-                                      [WRITE] = IORING_OP_WRITE};
+    static const uint8_t opcodes[] = {[OP_ACCEPT] = IORING_OP_ACCEPT,
+                                      [OP_READ] = IORING_OP_READ,
+                                      [OP_WRITE] = IORING_OP_WRITE};
     sqe->opcode = opcodes[op->kind];
     sqe->fd = op->fd;
     sqe->user_data = (uintptr_t)op;
-    if (op->kind == ACCEPT) {
+    if (op->kind == OP_ACCEPT) {
         sqe->accept_flags = SOCK_CLOEXEC;
     } else {
         sqe->addr = (uintptr_t)op->buffer;
@@ -362,7 +362,7 @@ start(struct proactor *p, struct operation *op)
         sqe->off = (uint64_t)-1;
     }
     /* END TODO 7 */
-    if (op->kind == ACCEPT)
+    if (op->kind == OP_ACCEPT)
         go_on_accepting(u, sqe);
     if (op->lent)
         ask_for_loan(u, op, sqe);
@@ -408,7 +408,7 @@ complete(struct uring *u, const struct io_uring_cqe *cqe)
     if (op == NULL)
         return; /* the answer to a cancel() */
     bool again = op->lent && !take_loan(u, op, cqe);
-    if (op->kind == ACCEPT && cqe->res == -EINVAL && u->multishot) {
+    if (op->kind == OP_ACCEPT && cqe->res == -EINVAL && u->multishot) {
         u->multishot = false; /* before Linux 5.19 it is one for each client */
         again = true;
     }
