@@ -23,7 +23,7 @@ make_site() {
 # serve [ARGS]: a server for that site.
 serve() {
   make_site
-  start_server webserver -d "$SITE" "$@"
+  start_server webserver -w 0 -d "$SITE" "$@"
 }
 
 # random_file NAME SIZE: bytes that no other place of a file repeats.
@@ -255,8 +255,8 @@ make_links() {
   : >"$SITE/nothing"
   get /nothing
   expect "send GET for an empty file, and read Content-Length" 0 "$(field Content-Length)"
-  touch -d 'next year' "$SITE/hello.txt"
-  get /hello.txt
+  touch -d 'next year' "$SITE/index.html"
+  get /index.html
   expect "compare Last-Modified of a file from the future with Date" "$(field Date)" \
     "$(field Last-Modified)"
 }
@@ -449,9 +449,9 @@ BAD
   serve
   local size
   for size in 65000 65536 66000 5000000; do
-    random_file large "$size"
-    tcp send 'GET /large HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n' rest
-    expect_same_file large
+    random_file "large$size" "$size"
+    tcp send "GET /large$size HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n" rest
+    expect_same_file "large$size"
   done
 }
 
@@ -488,12 +488,21 @@ expect_same_file() {
   expect_same_file large
 }
 
+# one_fd_per NAME: no client is connected, and the cache keeps the file open.
+one_fd_per() {
+  local kinds
+  kinds=$(fd_kinds "$PID")
+  [ "$(grep -c "/$1\$" <<<"$kinds")" = 1 ] && [ "$(grep -c socket: <<<"$kinds")" = 1 ]
+}
+
 @test "clients that are gone while they are answered harm nobody" {
   likely "EPIPE and ECONNRESET end that connection, and only that one"
   local before
   serve
-  before=$(fds "$PID")
   random_file large 20000000
+  tcp send 'HEAD /large HTTP/1.1\r\nHost: test\r\n\r\n' response-to-head close
+  await "that client is gone" one_fd_per large
+  before=$(fds "$PID")
   tcp rcvbuf 4096 crowd 20 crowd-send 'GET /large HTTP/1.1\r\nHost: test\r\n\r\n' \
     on a send 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\n' response crowd-reset \
     on b send 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\n' response
@@ -631,9 +640,9 @@ bodies() {
   tcp send 'GET /hello.txt HTTP/1.1\r\n' half-close eof
 }
 
-@test "one thread with epoll serves them all, and sleeps when there is nothing to do" {
-  likely "no thread, no busy loop; interest follows from the state"
-  serve
+@test "one loop with epoll serves them all, and sleeps when there is nothing to do" {
+  likely "no thread for a client, no busy loop; interest follows from the state"
+  serve -t 3
   local fd events line
   truncate -s 100M "$SITE/large"
   connect idle
@@ -643,9 +652,9 @@ bodies() {
   connect stalled
   printf 'GET /large HTTP/1.1\r\nHost: test\r\n\r\n' >&"$stalled"
   await "it waits for room in the second socket" waits_for 1c
-  expect "count its threads" 1 "$(threads "$PID")"
-  expect_match "read the interest list in /proc/PID/fdinfo: listener, idle, stalled" \
-    '^19 19 1c$' "$(epoll_interest "$PID" | cut -d' ' -f2 | sort | paste -sd' ')"
+  expect "count its threads: the loop, and three for files" 4 "$(threads "$PID")"
+  expect_match "read the interest list in /proc/PID/fdinfo: listener, signals, idle, worker, stalled" \
+    '^10000019 19 19 1c 80000019$' "$(epoll_interest "$PID" | cut -d' ' -f2 | sort | paste -sd' ')"
   while read -r fd events; do
     expect "read O_NONBLOCK (04000) in the flags: of /proc/PID/fdinfo/$fd" 04000 \
       "0$(printf %o $(($(fd_flags "$PID" "$fd") & 04000)))"
@@ -668,8 +677,10 @@ waits_for() { epoll_interest "$PID" | grep -q " $1\$"; }
   likely "who holds a struct file closes it; HEAD and errors, too"
   serve
   local before i
-  before=$(fds "$PID")
   random_file large 300000
+  tcp send 'HEAD /large HTTP/1.1\r\nHost: test\r\n\r\n' response-to-head close
+  await "that client is gone" one_fd_per large
+  before=$(fds "$PID")
   for i in {1..10}; do
     tcp send 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\nGET /large HTTP/1.1\r\nHost: test\r\n\r\nHEAD /large HTTP/1.1\r\nHost: test\r\n\r\nGET /sub HTTP/1.1\r\nHost: test\r\n\r\nGET /empty/ HTTP/1.1\r\nHost: test\r\n\r\nGET /x/y HTTP/1.1\r\nHost: test\r\n\r\n' \
       response on b send 'GET /large HTTP/1.1\r\nHost: test\r\n\r\n' reset \
@@ -820,12 +831,709 @@ expect_kept() {
   likely "in state WRITING there is nobody to tell: CLOSED"
   serve -k 1
   local before
-  before=$(fds "$PID")
   truncate -s 100M "$SITE/large"
   expect_kept
+  tcp send 'HEAD /large HTTP/1.1\r\nHost: test\r\n\r\n' response-to-head close
+  await "that client is gone" one_fd_per large
+  before=$(fds "$PID")
   connect stalled
   printf 'GET /large HTTP/1.1\r\nHost: test\r\n\r\n' >&"$stalled"
   await "it waits for room in the socket" waits_for 1c
   await "it has $before descriptors again" has_descriptors "$before"
   exec {stalled}>&-
+}
+
+# --- TODO 12: workers
+
+# stat NAME: a number from /_stats.
+stat_of() {
+  get /_stats
+  sed -n "s/.*\"$1\": \([0-9]*\).*/\1/p" <<<"$BODY" | head -n 1
+}
+
+# times CALL: how often the shim has met a call.
+times() { grep -c "^$1 " "$BATS_TEST_TMPDIR/faults.log"; }
+
+@test "a slow disk delays only those who want its files" {
+  likely "open, stat and read belong to a worker: pool_submit(), and wait_for() it"
+  FAULTS='open,stat,pread:delay=400:path=slow' serve
+  echo slow >"$SITE/slow.txt"
+  random_file slow-large 300000
+  tcp on slow send 'GET /slow.txt HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n' \
+    on large send 'GET /slow-large HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n' \
+    on quick send 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\n' response \
+    send 'GET /sub/ HTTP/1.1\r\nHost: test\r\n\r\n' response \
+    on slow silence 50 on large silence 50 on slow rest on large rest
+  expect_match "read the body of /slow.txt" $'\nslow\n' "$OUT"
+  expect_same_file slow-large
+}
+
+@test "pages of a large file are read by a worker before they are sent" {
+  likely "sendfile() waits for the disk: store_warm() first"
+  FAULTS='pread:delay=400:path=slow' serve
+  random_file slow 300000
+  tcp on slow send 'GET /slow HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n' \
+    on quick send 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\n' response \
+    on slow rest
+  expect_same_file slow
+  expect_match "count the reads of /slow before it was sent" '^[1-9]' "$(times pread)"
+}
+
+@test "a client that leaves while a worker has its file harms nobody" {
+  likely "store_cancel() when a connection ends: the worker's result comes later"
+  FAULTS='open:delay=300:path=slow' serve
+  echo slow >"$SITE/slow.txt"
+  tcp send 'GET /slow.txt HTTP/1.1\r\nHost: test\r\n\r\n' reset \
+    on b send 'GET /slow.txt HTTP/1.1\r\nHost: test\r\n\r\n' close \
+    on c send 'GET /slow.txt HTTP/1.1\r\nHost: test\r\n\r\n' half-close response eof
+  expect_body hello /hello.txt
+  tcp send 'GET /slow.txt HTTP/1.1\r\nHost: test\r\n\r\n' reset
+  stop_server
+  expect "send SIGTERM while a worker has a file, and look how it ends" "exit 0" "$END"
+}
+
+# --- TODO 13: the cache
+
+@test "a file that is asked for again and again is opened once" {
+  likely "cache_insert() keeps the entry, and cache_find() finds it by its key"
+  FAULTS='openat2:delay=1:path=hello.txt' serve
+  local i requests=''
+  for i in {1..50}; do requests+='GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\n'; done
+  get /hello.txt
+  # shellcheck disable=SC2046  # 50 words
+  tcp send "$requests" $(printf 'response %.0s' {1..50})
+  get '/sub/../%68ello.txt?other=spelling'
+  # The file, and its compressed form; and perhaps once more, after a second.
+  [ "$(times openat2)" -le 4 ] ||
+    fail "send 52 requests for one file, and count openat2()" "2 (or 4)" "$(times openat2)"
+  expect_match "read the number of hits in /_stats" '^(49|5[01])$' "$(stat_of hits)"
+}
+
+@test "a hit is one recv and one send" {
+  likely "no open, no stat, no clock, no epoll_ctl, no log for what is in the cache"
+  FAULTS='read,write,open,stat,socket,close:delay=1' serve
+  local i steps=() before
+  for i in {1..20}; do steps+=(send 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\n' response); done
+  get /hello.txt
+  before=$(wc -l <"$BATS_TEST_TMPDIR/faults.log")
+  tcp "${steps[@]}"
+  i=$(($(wc -l <"$BATS_TEST_TMPDIR/faults.log") - before))
+  # 40, and for the connection, its end, and a look at the file after a second.
+  [ "$i" -le 60 ] ||
+    fail "count the system calls for 20 hits on one connection" "at most 60" "$i"
+  for i in recv send; do
+    [ "$(times $i)" -ge 20 ] ||
+      fail "count the calls of $i() for 20 hits" "20 or more" "$(times $i)"
+  done
+}
+
+@test "200 clients that want one cold file cause one load" {
+  likely "find_load(): who comes while it is loaded waits with the others"
+  FAULTS='openat2:delay=300:path=cold' serve
+  echo cold >"$SITE/cold.txt"
+  tcp crowd 200 crowd-send 'GET /cold.txt HTTP/1.1\r\nHost: test\r\n\r\n' \
+    crowd-expect 'HTTP/1.1 200 OK\r\n'
+  expect "count openat2(): the file, and its compressed form" 2 "$(times openat2)"
+  expect "read the number of loads in /_stats" 1 "$(stat_of loads)"
+}
+
+# --- TODO 14: the bound
+
+@test "the cache keeps within its limit of bytes" {
+  likely "evict() until the new entry fits in; the limit is in bytes, not entries"
+  serve -m 300K
+  local i requests=''
+  for i in {1..60}; do
+    random_file "f$i" 20000
+    requests+="GET /f$i HTTP/1.1\r\nHost: test\r\n\r\n"
+  done
+  # shellcheck disable=SC2046  # 60 words
+  tcp send "$requests" $(printf 'response %.0s' {1..60})
+  expect "add up the bytes of all answers" 1200000 "$(bodies)"
+  i=$(stat_of bytes)
+  [ "$i" -le 307200 ] && [ "$i" -gt 100000 ] ||
+    fail "read 60 files of 20,000 bytes, with -m 300K, and then the size of the cache" \
+      "at most 307200, but not nothing" "$i"
+  expect_match "read the number of evictions" '^[1-9]' "$(stat_of evictions)"
+}
+
+@test "a scan does not push out what is in use" {
+  likely "S3-FIFO: what was used moves to MAIN; what came once goes from SMALL"
+  serve -m 300K
+  local i j scan='' hot='' loads
+  for i in {1..60}; do random_file "f$i" 10000; done
+  random_file hot 10000
+  for i in {1..4}; do hot+='GET /hot HTTP/1.1\r\nHost: test\r\n\r\n'; done
+  get /hot
+  tcp send "$hot" response response response response
+  for i in 0 1 2 3 4 5; do # passes by, and meanwhile somebody comes back
+    scan=''
+    for j in {1..10}; do scan+="GET /f$((10 * i + j)) HTTP/1.1\r\nHost: test\r\n\r\n"; done
+    # shellcheck disable=SC2046  # 10 words
+    tcp send "$scan" $(printf 'response %.0s' {1..10})
+    tcp send "$hot" response response response response
+  done
+  expect "read 60 other files once each, one hot one often, and count the loads" 61 \
+    "$(stat_of loads)"
+}
+
+# --- TODO 15: what changes
+
+# later NS: a second has passed since then, which is what the server promises.
+later() { [ $(($(date +%s%N) - $1)) -ge 1000000000 ]; }
+
+@test "a file that was changed or removed is seen within a second" {
+  likely "an entry is trusted for a second; then a worker compares the version"
+  serve
+  local t0
+  expect_body hello /hello.txt
+  expect_body '<h1>sub</h1>' /sub/
+  echo HELLO >"$SITE/hello.txt"
+  rm "$SITE/sub/index.html"
+  t0=$(date +%s%N)
+  await "a second has passed" later "$t0"
+  expect_body HELLO /hello.txt
+  expect_code 403 /sub/
+  rm "$SITE/hello.txt"
+  t0=$(date +%s%N)
+  await "a second has passed" later "$t0"
+  expect_code 404 /hello.txt
+  echo again >"$SITE/hello.txt"
+  expect_body again /hello.txt
+}
+
+@test "a file that has not changed is not read again" {
+  likely "the version is the same: settle() says that the entry is true again"
+  FAULTS='pread:delay=1:path=hello.txt' serve
+  expect_body hello /hello.txt
+  local t0
+  t0=$(date +%s%N)
+  await "a second has passed" later "$t0"
+  expect_body hello /hello.txt
+  expect_body hello /hello.txt
+  expect "count the reads of the file" 1 "$(times pread)"
+  expect "read the number of checks in /_stats" 1 "$(stat_of checks)"
+}
+
+# --- TODO 16: conditions
+
+# conditional CODE FIELD TARGET: GET with one more field.
+conditional() {
+  get "$3" "$2\r\n"
+  expect "send GET $3 with \"$2\", and read the status" "$1" "$CODE"
+}
+
+@test "a client whose copy is still good gets 304" {
+  likely "If-None-Match counts more than If-Modified-Since; tags compare weakly"
+  serve
+  local tag code fields
+  touch -d '1994-11-06 08:49:37 UTC' "$SITE/hello.txt"
+  get /hello.txt
+  tag=$(field ETag)
+  expect_match "read ETag" '^"[^"]+"$' "$tag"
+  while read -r code fields; do
+    conditional "$code" "$fields" /hello.txt
+  done <<CONDITIONS
+304 If-None-Match: $tag
+304 If-None-Match: "x", W/$tag
+304 If-None-Match: "a,b" ,, $tag
+304 If-None-Match: *
+200 If-None-Match: "x"
+200 If-None-Match: ${tag//\"/}
+200 If-None-Match: "x"\r\nIf-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT
+304 If-None-Match: $tag\r\nIf-Modified-Since: Sun, 06 Nov 1993 08:49:37 GMT
+304 If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT
+304 If-Modified-Since: Sunday, 06-Nov-94 08:49:37 GMT
+304 If-Modified-Since: Sun Nov  6 08:49:37 1994
+304 If-Modified-Since: Mon, 07 Nov 1994 08:49:37 GMT
+200 If-Modified-Since: Sun, 06 Nov 1994 08:49:36 GMT
+200 If-Modified-Since: yesterday
+200 If-Modified-Since: Sun, 31 Feb 1999 08:49:37 GMT
+CONDITIONS
+  conditional 404 'If-None-Match: *' /nothing
+}
+
+@test "a 304 has the validators and no body, and the connection goes on" {
+  likely "a 304 ends with its head; the next answer follows at once"
+  serve
+  get /hello.txt
+  local tag
+  tag=$(field ETag)
+  ask send "GET /hello.txt HTTP/1.1\r\nHost: test\r\nIf-None-Match: $tag\r\n\r\nGET /sub/deep/file.txt HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n" rest
+  expect "read the status" 304 "$CODE"
+  expect "read ETag" "$tag" "$(field ETag)"
+  expect "read Content-Length" "" "$(field Content-Length)"
+  expect_match "read Date" GMT "$(field Date)"
+  expect_match "read what follows the head" '^HTTP/1.1 200 OK' "$BODY"
+  ask send "HEAD /hello.txt HTTP/1.1\r\nHost: test\r\nIf-None-Match: $tag\r\n\r\n" response-to-head
+  expect "send HEAD with If-None-Match" 304 "$CODE"
+}
+
+@test "who takes the file for another one gets 412" {
+  likely "If-Match compares strongly, and counts more than If-Unmodified-Since"
+  serve
+  touch -d '1994-11-06 08:49:37 UTC' "$SITE/hello.txt"
+  get /hello.txt
+  local tag
+  tag=$(field ETag)
+  conditional 200 "If-Match: $tag" /hello.txt
+  conditional 200 "If-Match: *" /hello.txt
+  conditional 412 'If-Match: "x"' /hello.txt
+  conditional 412 "If-Match: W/$tag" /hello.txt
+  conditional 412 'If-Unmodified-Since: Sun, 06 Nov 1994 08:49:36 GMT' /hello.txt
+  conditional 200 'If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT' /hello.txt
+  conditional 200 "If-Match: $tag\\r\\nIf-Unmodified-Since: Sun, 06 Nov 1993 08:49:36 GMT" /hello.txt
+}
+
+# --- TODO 17: ranges
+
+@test "a range is exactly the bytes that were asked for" {
+  likely "both ends belong to a range; a suffix counts from the end"
+  serve
+  local name size range first last
+  random_file small 1000
+  random_file large 300000
+  while read -r name size range first last; do
+    tcp send "GET /$name HTTP/1.1\r\nHost: test\r\nRange: bytes=$range\r\nConnection: close\r\n\r\n" rest
+    tail -c +$((first + 1)) "$SITE/$name" | head -c $((last - first + 1)) >"$SITE/part"
+    expect_same_file part
+    get "/$name" "Range: bytes=$range\r\n"
+    expect "send Range: bytes=$range for $name, and read the status" 206 "$CODE"
+    expect "read Content-Range" "bytes $first-$last/$size" "$(field Content-Range)"
+    expect "read Content-Length" $((last - first + 1)) "$(field Content-Length)"
+  done <<'RANGES'
+small 1000 0-0 0 0
+small 1000 0-99 0 99
+small 1000 999- 999 999
+small 1000 500-100000 500 999
+small 1000 -1 999 999
+small 1000 -5000 0 999
+small 1000 0-99999999999999999999999 0 999
+large 300000 299999- 299999 299999
+large 300000 100000-250000 100000 250000
+RANGES
+}
+
+@test "several ranges come as parts" {
+  likely "add_ranges(): each part has its head, and the length counts all of it"
+  serve
+  printf '0123456789abcdefghij' >"$SITE/digits.txt"
+  local boundary expected
+  get /digits.txt 'Range: bytes=0-3, 5-5 ,-2,100-\r\n'
+  expect "read the status" 206 "$CODE"
+  expect_match "read Content-Type" '^multipart/byteranges; boundary=' "$(field Content-Type)"
+  boundary=$(field Content-Type | sed 's/.*=//')
+  expected=$(printf '\r\n--%s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Range: bytes %s/20\r\n\r\n%s' \
+    "$boundary" 0-3 0123 "$boundary" 5-5 5 "$boundary" 18-19 ij)
+  expect "read the body" "$expected"$'\r\n'"--$boundary--" "${BODY%$'\r'}"
+  expect "compare Content-Length with the body" $((${#expected} + ${#boundary} + 8)) \
+    "$(field Content-Length)"
+}
+
+@test "a range that makes no sense is refused or ignored" {
+  likely "416 only if it is well formed and lies behind the end"
+  serve
+  printf '0123456789' >"$SITE/digits.txt"
+  local code range many
+  many=$(printf '%s-,' {0..9} 0 1 2 3 4 5 6 7 8 9)
+  while read -r code range; do
+    conditional "$code" "Range: $range" /digits.txt
+  done <<RANGES
+416 bytes=10-
+416 bytes=100-200,50-
+416 bytes=-0
+200 bytes=5-2
+200 bytes=a-b
+200 bytes=
+200 bytes=1
+200 bytes=--1
+200 bytes=1-2,x
+200 bytes=0x1-2
+200 lines=1-2
+200 bytes=0-,0-,0-
+200 bytes=$many
+206 BYTES=0-0
+RANGES
+  get /digits.txt 'Range: bytes=10-\r\n'
+  expect "read Content-Range of the 416" 'bytes */10' "$(field Content-Range)"
+  ask send 'HEAD /digits.txt HTTP/1.1\r\nHost: test\r\nRange: bytes=0-0\r\n\r\n' response-to-head
+  expect "send HEAD with a range, and read Content-Length" "200 10" "$CODE $(field Content-Length)"
+}
+
+@test "a download goes on only if the file is still the same" {
+  likely "If-Range: the tag, or the very date of the last change; else everything"
+  serve
+  touch -d '1994-11-06 08:49:37 UTC' "$SITE/hello.txt"
+  get /hello.txt
+  local tag code validator
+  tag=$(field ETag)
+  while read -r code validator; do
+    conditional "$code" "Range: bytes=1-\\r\\nIf-Range: $validator" /hello.txt
+  done <<VALIDATORS
+206 $tag
+200 "x"
+200 W/$tag
+206 Sun, 06 Nov 1994 08:49:37 GMT
+200 Sun, 06 Nov 1994 08:49:38 GMT
+200 yesterday
+VALIDATORS
+}
+
+# --- TODO 18: compressed forms
+
+@test "who understands gzip gets the compressed form" {
+  likely "the file with .gz behind its name, if it is there and not older"
+  serve
+  printf '%01000d' 0 >"$SITE/page.html"
+  gzip -k "$SITE/page.html"
+  local plain code accept
+  get /page.html
+  expect "read Vary" Accept-Encoding "$(field Vary)"
+  plain=$(field ETag)
+  expect "send GET without Accept-Encoding" " 1000" "$(field Content-Encoding) $(field Content-Length)"
+  get /page.html 'Accept-Encoding: deflate, gzip;q=0.5\r\n'
+  expect "send GET with Accept-Encoding: gzip" "gzip $(stat -c %s "$SITE/page.html.gz")" \
+    "$(field Content-Encoding) $(field Content-Length)"
+  expect "read Content-Type" 'text/html; charset=utf-8' "$(field Content-Type)"
+  expect "read Vary" Accept-Encoding "$(field Vary)"
+  [ "$(field ETag)" != "$plain" ] ||
+    fail "compare the tags of both forms" "two different ones" "$plain twice"
+  for accept in 'gzip;q=0' 'gzip; q=0.00, *' 'identity' '*;q=0' 'xgzip'; do
+    get /page.html "Accept-Encoding: $accept\r\n"
+    expect "send Accept-Encoding: $accept" "" "$(field Content-Encoding)"
+  done
+  expect_code 200 /page.html.gz
+  expect "read Content-Type of /page.html.gz" application/gzip "$(field Content-Type)"
+}
+
+@test "a compressed form that is older than its file is not sent" {
+  likely "somebody has changed the page, and forgotten to compress it"
+  serve
+  printf '%01000d' 0 >"$SITE/page.html"
+  gzip -k "$SITE/page.html"
+  touch -d '1 hour ago' "$SITE/page.html.gz"
+  get /page.html 'Accept-Encoding: gzip\r\n'
+  expect "read Content-Encoding" "" "$(field Content-Encoding)"
+  mkdir "$SITE/hello.txt.gz"
+  get /hello.txt 'Accept-Encoding: gzip\r\n'
+  expect "have a directory where the compressed form would be" "200 " "$CODE $(field Content-Encoding)"
+}
+
+# --- TODO 19: master and workers
+
+# site_with WORKERS [ARGS]: a master with so many workers, sets WORKER to their pids.
+serve_with() {
+  local n=$1
+  shift
+  make_site
+  start_server webserver -d "$SITE" -w "$n" -t 2 "$@"
+  await "it has $n workers" has_workers "$n"
+}
+
+# Workers that are ready: they have taken their place in the statistics.
+has_workers() {
+  # shellcheck disable=SC2046  # one word for each
+  set -- "$1" $(children "$PID")
+  [ $# -eq $(($1 + 1)) ] || return 1
+  WORKERS=${*:2}
+  [ "$(stat_of workers)" = "$1" ]
+}
+
+@test "a master looks after its workers, and serves nobody itself" {
+  likely "fork() in spawn(): the child serves, the master goes on"
+  serve_with 2 -n 100
+  local worker
+  expect_body hello /hello.txt
+  expect "count the threads of the master" 1 "$(threads "$PID")"
+  for worker in $WORKERS; do
+    expect "count the threads of worker $worker: its loop, and two for files" 3 \
+      "$(threads "$worker")"
+  done
+  expect "read the limits of both, added up, in /_stats" 200 "$(stat_of limit)"
+  expect_idle "$PID" "the master"
+  stop_server
+  expect "send SIGTERM, and look how it ends" "exit 0, 0 left" "$END, $LEFT left"
+}
+
+@test "a worker that is killed is replaced, and takes only its own clients along" {
+  likely "reap() and bury() know who it was; another takes its place"
+  serve_with 2
+  local victim first line
+  # One connection to each: a worker that is stopped cannot accept.
+  get /_stats
+  victim=$(stat_of pid)
+  connect mine
+  printf 'GET /_stats HTTP/1.1\r\nHost: test\r\n\r\n' >&"$mine"
+  while read -r -t "$(scaled 5)" -u "$mine" line && [[ $line != *'"pid"'* ]]; do :; done
+  first=${line#*: } first=${first%%,*}
+  while read -r -t "$(scaled 5)" -u "$mine" line && [[ $line != *']}'* ]]; do :; done
+  for victim in $WORKERS; do [ "$victim" = "$first" ] || break; done
+  kill -KILL "$victim"
+  await "another has taken its place" replaced "$victim"
+  printf 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\n' >&"$mine"
+  read -r -t "$(scaled 5)" -u "$mine" line || :
+  expect "kill one worker, and ask the other one on an old connection" 'HTTP/1.1 200 OK' \
+    "${line%$'\r'}"
+  exec {mine}>&-
+  expect_body hello /hello.txt
+  kill -KILL "$first"
+  await "another has taken its place" replaced "$first"
+  expect_body hello /hello.txt
+}
+
+replaced() { has_workers 2 && [[ " $WORKERS " != *" $1 "* ]]; }
+
+# --- TODO 20: reload
+
+@test "SIGHUP brings new workers with the new configuration" {
+  likely "reload(): open the new site, start its workers, then SIGQUIT to the old"
+  make_site
+  mkdir "$BATS_TEST_TMPDIR/other"
+  echo other >"$BATS_TEST_TMPDIR/other/hello.txt"
+  printf 'root %s\nworkers 1\n' "$SITE" >"$BATS_TEST_TMPDIR/conf"
+  start_server webserver -c "$BATS_TEST_TMPDIR/conf"
+  await "it has a worker" has_workers 1
+  local old=$WORKERS
+  expect_body hello /hello.txt
+  connect kept
+  printf 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\n' >&"$kept"
+  await "the old worker has answered" answered "$kept"
+  printf 'root %s # another\nworkers 2\n' "$BATS_TEST_TMPDIR/other" >"$BATS_TEST_TMPDIR/conf"
+  kill -HUP "$PID"
+  await "new clients see the other site" sees other
+  # The old worker owes its client one more answer, and says that it is the last.
+  printf 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\n' >&"$kept"
+  HEAD=$(timeout "$(scaled 5)" cat <&"$kept") || :
+  exec {kept}>&-
+  expect_match "ask on the old connection, too" '^HTTP/1.1 200 OK.*hello' "$HEAD"
+  expect "read Connection" close "$(field Connection)"
+  await "the old worker has gone" replaced "$old"
+}
+
+# The answer has come, and is read.
+answered() {
+  local line
+  read -r -t 1 -u "$1" line && [ "$line" = hello ]
+}
+sees() {
+  get /hello.txt
+  [ "$BODY" = "$1" ]
+}
+
+@test "a wrong configuration changes nothing, and is told with file and line" {
+  likely "config_read() leaves *c alone unless all is well"
+  make_site
+  printf 'root %s\nworkers 1\n' "$SITE" >"$BATS_TEST_TMPDIR/conf"
+  start_server webserver -c "$BATS_TEST_TMPDIR/conf"
+  await "it has a worker" has_workers 1
+  expect_body hello /hello.txt
+  printf '# a comment\n\nroot %s\nthreads many\n' "$BATS_TEST_TMPDIR" >"$BATS_TEST_TMPDIR/conf"
+  kill -HUP "$PID"
+  await "it tells the line that is wrong" grep -q 'conf:4: threads: "many" is not' "$LOG"
+  await "it says what it does" grep -q 'the configuration stays' "$LOG"
+  expect_body hello /hello.txt
+}
+
+@test "20 reloads under load lose nothing" {
+  likely "the listener stays open; an old worker gives each client one more answer"
+  BIN=$PLAIN serve_with 2
+  expect_body hello /hello.txt
+  local i reloads
+  for i in {1..20}; do
+    kill -HUP "$PID"
+    sleep 0.05
+  done &
+  reloads=$!
+  for i in {1..15}; do
+    tcp crowd 30 crowd-send 'GET /hello.txt HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n' \
+      crowd-expect 'HTTP/1.1 200 OK\r\n'
+  done
+  wait "$reloads"
+  await "two new workers are left" has_workers_with_old
+  tcp crowd 30 crowd-send 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\n' \
+    crowd-expect 'HTTP/1.1 200 OK\r\n'
+}
+
+has_workers_with_old() { [ "$(children "$PID" | wc -w)" -ge 2 ] && expect_body hello /hello.txt; }
+
+@test "SIGQUIT ends it when every client has its answer" {
+  likely "drain(): no new clients, and the old ones get what they asked for"
+  serve_with 1
+  random_file large 8000000
+  connect slow
+  printf 'GET /large HTTP/1.1\r\nHost: test\r\n\r\n' >&"$slow"
+  await "the answer is under way" eval '[ "$(stat_of writing)" = 1 ]'
+  kill -QUIT "$PID"
+  await "it takes no new clients" eval '! (exec 9<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null'
+  timeout "$(scaled 10)" cat <&"$slow" >"$BATS_TEST_TMPDIR/tcp" || :
+  exec {slow}>&-
+  expect_same_file large
+  await "it has ended" ended "$PID"
+  stop_server
+  expect "look how it ended" "exit 0" "$END"
+}
+
+# --- TODO 21: the configuration file
+
+@test "a configuration file says what the options say, and options count more" {
+  likely "read_line() looks for the setting in the table, and set()s it"
+  make_site
+  printf '%s\n' '# a site' '' "root  $SITE   # here" 'workers 0' $'threads\t2' \
+    'listing on' 'cache 1M' 'connections 50' >"$BATS_TEST_TMPDIR/conf"
+  start_server webserver -c "$BATS_TEST_TMPDIR/conf" -t 5
+  expect_body hello /hello.txt
+  expect "read the number of threads, 2 in the file and 5 as option" 5 "$(stat_of threads)"
+  get /_stats
+  expect_match "read the limit of the cache" '"limit": 1048576' "$BODY"
+  expect_match "read the limit of connections" '"limit": 50' "$BODY"
+  expect_code 200 /empty/
+  local line
+  while read -r line; do
+    printf 'workers 1\n%s\n' "$line" >"$BATS_TEST_TMPDIR/wrong"
+    run_program webserver -c "$BATS_TEST_TMPDIR/wrong"
+    expect "give it a file with \"$line\", and look at its exit status" 2 "$STATUS"
+    expect_match "give it a file with \"$line\", and read stderr" "wrong:2: " "$ERR"
+  done <<'LINES'
+worker 4
+workers
+workers -1
+workers 4x
+port 65536
+listing perhaps
+cache 1T
+root
+LINES
+  run_program webserver -c "$SITE/nowhere"
+  expect "give it a file that is not there" 2 "$STATUS"
+}
+
+@test "a directory without index can be listed" {
+  likely "listing.c is given: see -i, and with_index()"
+  serve -i
+  : >"$SITE/empty/a<b>&\"c".txt
+  : >"$SITE/empty/.hidden"
+  mkdir "$SITE/empty/dir"
+  get /empty/
+  expect "read the status" 200 "$CODE"
+  expect_match "read the page" 'href="./a%3Cb%3E%26%22c.txt">a&lt;b&gt;&amp;&quot;c.txt<' "$BODY"
+  expect_match "read the page" 'href="./dir/">dir/<' "$BODY"
+  [[ $BODY != *hidden* ]] || fail "read the page" "no hidden file" "$BODY"
+  expect_body '<h1>sub</h1>' /sub/
+}
+
+# --- TODO 22: limits
+
+@test "with as many connections as it may have, the one idle longest makes room" {
+  likely "make_room(): look through the list for one that is IDLE"
+  serve -n 5
+  expect_kept
+  await "it has no client" has_no_client
+  local client clients=() line i
+  for i in 1 2 3 4 5; do
+    connect client
+    clients+=("$client")
+    printf 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\n' >&"$client"
+    read -r -t "$(scaled 5)" -u "$client" line || :
+  done
+  printf 'GET ' >&"${clients[0]}" # this one has begun to ask
+  await "the first one's request has begun" has_begun
+  expect_body hello /hello.txt # the sixth
+  line=$(timeout "$(scaled 5)" cat <&"${clients[1]}" | tail -c 6) || :
+  expect "read to the end of the second connection, idle longest" hello "$line"
+  printf '/hello.txt HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n' >&"${clients[0]}"
+  line=$(timeout "$(scaled 5)" cat <&"${clients[0]}" | tail -c 6) || :
+  expect "finish the request on the first one" hello "$line"
+  for client in "${clients[@]}"; do exec {client}>&-; done
+}
+has_no_client() { [ "$(fd_kinds "$PID" | grep -c socket:)" = 1 ]; } # the listener
+# There is no room for a client that asks; but what is read is in no queue any more.
+has_begun() {
+  local port
+  port=$(printf ':%04X$' "$PORT")
+  awk -v port="$port" '$2 ~ port && $4 == "01" && $5 !~ /:00000000$/ { n++ }
+    END { exit n > 0 }' /proc/net/tcp
+}
+
+@test "an idle client costs next to no memory" {
+  likely "buffers go back as soon as there is nothing in them: server_settle()"
+  BIN=$PLAIN LIMITS='-n 9000' serve
+  expect_kept
+  local before after
+  before=$(rss)
+  tcp crowd 2000 crowd-send 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\n' \
+    crowd-expect 'HTTP/1.1 200 OK\r\n' freeze "$PID" thaw "$PID" &
+  await "it has 2000 clients" eval '[ "$(fds "$PID")" -gt 2000 ]'
+  after=$(rss)
+  wait $! || :
+  [ $((after - before)) -le 3000 ] ||
+    fail "open 2000 connections, and look how much memory they take" \
+      "at most 1.5 KB each" "$((after - before)) KB for all"
+}
+rss() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$PID/status"; }
+
+# --- TODO 23: powers
+
+@test "a worker has given up what it does not need" {
+  likely "harden(): another user, no capabilities, no new privileges"
+  [ "$(id -u)" = 0 ] || skip "only root can become another user"
+  BIN=$PLAIN serve_with 1 -u nobody
+  expect_body hello /hello.txt
+  local status
+  status=$(cat "/proc/${WORKERS% }/status")
+  expect "read the user of the worker" "$(id -u nobody)" \
+    "$(awk '$1 == "Uid:" { print $3 }' <<<"$status")"
+  expect "read its group" "$(id -g nobody)" "$(awk '$1 == "Gid:" { print $3 }' <<<"$status")"
+  expect "read its other groups" "" "$(awk '$1 == "Groups:" { print $2 }' <<<"$status")"
+  expect "read its capabilities" 0000000000000000 \
+    "$(awk '$1 == "CapEff:" { print $2 }' <<<"$status")"
+  expect "read NoNewPrivs" 1 "$(awk '$1 == "NoNewPrivs:" { print $2 }' <<<"$status")"
+  echo SECRET >"$SITE/private.txt"
+  chmod 600 "$SITE/private.txt"
+  expect_code 403 /private.txt
+}
+
+@test "hostile clients leave nothing behind" {
+  likely "every way that a connection can end has to give everything back"
+  serve -k 2 -r 2
+  expect_kept
+  random_file large 3000000
+  tcp send 'HEAD /large HTTP/1.1\r\nHost: test\r\n\r\n' response-to-head close
+  await "that client is gone" one_fd_per large
+  local before round
+  before=$(fds "$PID")
+  for round in 1 2 3; do
+    tcp rcvbuf 4096 crowd 40 crowd-send 'GET /large HTTP/1.1\r\nHost: test\r\n\r\n' crowd-reset \
+      crowd 40 crowd-send 'GET / HT' crowd-close \
+      crowd 40 crowd-send 'POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab' crowd-reset \
+      crowd 40 crowd-send '\x16\x03\x01\x00\xff' crowd-close \
+      crowd 40 crowd-send 'GET /nothing HTTP/1.1\r\nHost: test\r\n\r\nGET /large HTTP/1.1\r\nHost: test\r\nRange: bytes=0-5,9-,-7\r\n\r\n' crowd-reset
+  done
+  await "it has $before descriptors again" has_descriptors "$before"
+  expect_body hello /hello.txt
+  stop_server
+  expect "send SIGTERM (the sanitizer looks for leaks), and look how it ends" "exit 0" "$END"
+}
+
+# --- TODO 24: the log
+
+@test "the access log has a line for each answer, in the combined format" {
+  likely "log_answer(): what a client has sent goes through put_escaped()"
+  local log=$BATS_TEST_TMPDIR/access.log
+  serve -l "$log"
+  get '/hello.txt?a=b' 'Referer: http://test/\r\nUser-Agent: agent "x" \\\\ \t\xff\r\n'
+  get /nothing
+  ask send 'HEAD /hello.txt HTTP/1.0\r\n\r\n' response-to-head
+  ask send 'BAD\r\n\r\n' response
+  await "the log has four lines" eval '[ "$(wc -l <"$log")" -eq 4 ]'
+  local time='\[[0-9]{2}/[A-Z][a-z]{2}/20[0-9]{2}:[0-9:]{8} \+0000\]'
+  expect_match "read the first line" \
+    "^127\\.0\\.0\\.1 - - $time \"GET /hello.txt\\?a=b HTTP/1.1\" 200 6 \"http://test/\" \"agent " \
+    "$(sed -n 1p "$log")"
+  expect_match "read how the quote in User-Agent is written" 'agent \\x22x\\x22 \\x5c' \
+    "$(sed -n 1p "$log")"
+  expect_match "read the second line" '"GET /nothing HTTP/1.1" 404 [1-9][0-9]* "-" "-"$' \
+    "$(sed -n 2p "$log")"
+  expect_match "read the third line" '"HEAD /hello.txt HTTP/1.0" 200 0 "-" "-"$' \
+    "$(sed -n 3p "$log")"
+  expect_match "read the fourth line" '"-" 400 [1-9][0-9]* "-" "-"$' "$(sed -n 4p "$log")"
 }

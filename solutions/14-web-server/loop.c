@@ -58,8 +58,7 @@ struct loop {
     struct loop_stats stats;
 
     /* The only thing that other threads touch, in a cache line of its own: the
-     * post that came last, and through `next` all before it. Where the list
-     * ends is NULL, or `asleep` if the loop slept when it was empty. */
+     * post that came last, and through `next` all before it. */
     _Alignas(CACHE_LINE) _Atomic(struct loop_post *) posts;
 };
 
@@ -284,9 +283,6 @@ run_timers(struct loop *loop)
 
 /* --- posts --------------------------------------------------------------- */
 
-static struct loop_post
-    asleep; /* stands for an empty list, and a loop asleep */
-
 void
 loop_post(struct loop *loop, struct loop_post *post)
 {
@@ -298,60 +294,36 @@ loop_post(struct loop *loop, struct loop_post *post)
      * before it. Partner: SWAP. */
     while (!atomic_compare_exchange_weak_explicit(
         &loop->posts, &last, post, memory_order_release, memory_order_relaxed));
-    /* Only the first one has to wake the loop, and only if it sleeps. */
+    /* Whoever finds the list empty wakes the loop; the others need not, as it
+     * will take their posts as well. */
     uint64_t one = 1;
-    if (last == &asleep && write(loop->wakeup, &one, sizeof one) < 0)
+    if (last == NULL && write(loop->wakeup, &one, sizeof one) < 0)
         abort(); /* only a counter of 2^64 - 1 is in its way */
 }
 
-static bool
-has_posts(struct loop *loop)
-{
-    return atomic_load_explicit(&loop->posts, memory_order_relaxed) != NULL;
-}
-
-/* The loop is going to sleep. false: it must not, there is a post. */
-static bool
-fall_asleep(struct loop *loop)
-{
-    struct loop_post *none = NULL;
-    return atomic_compare_exchange_strong_explicit(&loop->posts, &none, &asleep,
-                                                   memory_order_relaxed,
-                                                   memory_order_relaxed);
-}
-
-static void
-wake_up(struct loop *loop)
-{
-    struct loop_post *none = &asleep;
-    atomic_compare_exchange_strong_explicit(
-        &loop->posts, &none, NULL, memory_order_relaxed, memory_order_relaxed);
-}
-
-/* Takes the whole list out; what is posted from now on is for the next turn.
- * Returns the post that came first. */
 static struct loop_post *
-take_posts(struct loop *loop)
+reversed(struct loop_post *post)
 {
-    /* SWAP: acquire. Partner: PUT. */
-    struct loop_post *post =
-        atomic_exchange_explicit(&loop->posts, NULL, memory_order_acquire);
-    struct loop_post *first = NULL;
-    while (post != NULL && post != &asleep) {
-        struct loop_post *earlier = post->next;
-        post->next = first;
-        first = post;
-        post = earlier;
+    struct loop_post *done = NULL;
+    while (post != NULL) {
+        struct loop_post *next = post->next;
+        post->next = done;
+        done = post;
+        post = next;
     }
-    return first;
+    return done;
 }
 
+/* Takes the whole list, and runs it. What is posted meanwhile is for the next
+ * turn, and whoever posts it finds an empty list. */
 static void
 run_pending(struct loop *loop)
 {
-    if (!has_posts(loop))
+    if (atomic_load_explicit(&loop->posts, memory_order_relaxed) == NULL)
         return;
-    struct loop_post *post = take_posts(loop);
+    /* SWAP: acquire. Partner: PUT. */
+    struct loop_post *post = reversed(
+        atomic_exchange_explicit(&loop->posts, NULL, memory_order_acquire));
     while (post != NULL) {
         struct loop_post *next = post->next; /* run() may free the post */
         post->run(post->arg);
@@ -513,7 +485,8 @@ something_waits(struct loop *loop)
 {
     return loop->stopping || loop->active == 0 ||
            !ring_is_empty(&loop->hooks[LOOP_IDLE]) ||
-           !ring_is_empty(&loop->closing) || has_posts(loop);
+           !ring_is_empty(&loop->closing) ||
+           atomic_load_explicit(&loop->posts, memory_order_relaxed) != NULL;
 }
 
 static int64_t
@@ -548,11 +521,7 @@ poll_and_dispatch(struct loop *loop)
 {
     struct epoll_event events[EVENTS];
     int ms = loop_timeout(something_waits(loop), until_timer(loop));
-    if (ms != 0 && !fall_asleep(loop))
-        ms = 0;
     int n = backend_wait(loop, events, ms);
-    if (ms != 0)
-        wake_up(loop);
     loop->stats.calls[LOOP_WAIT] += (uint64_t)n;
     lap(loop, LOOP_WAIT);
     if (n == 0)
@@ -631,7 +600,7 @@ static bool
 is_alive(struct loop *loop)
 {
     return loop->active > 0 || !ring_is_empty(&loop->closing) ||
-           has_posts(loop);
+           atomic_load_explicit(&loop->posts, memory_order_relaxed) != NULL;
 }
 
 void

@@ -19,7 +19,7 @@ enum { VECTORS = 16 }; /* pieces in memory that one call sends at most */
 void
 output_init(struct output *o)
 {
-    o->filled = o->first = o->count = 0;
+    o->filled = o->first = o->count = o->files = 0;
 }
 
 void
@@ -34,7 +34,7 @@ output_drop(struct output *o)
 bool
 output_has_room(const struct output *o)
 {
-    return o->count <= PIECES - PIECES_MAX &&
+    return o->files == 0 && o->count <= PIECES - PIECES_MAX &&
            o->filled <= OUTPUT_SIZE - ANSWER_MAX;
 }
 
@@ -72,6 +72,7 @@ output_add_content(struct output *o, struct entry *e, struct content *c,
         output_add(o, &t);
         return;
     }
+    o->files += body == NULL;
     o->pieces[o->count++] = (struct piece){.data = body ? body + offset : NULL,
                                            .left = (size_t)n,
                                            .entry = entry_hold(e),
@@ -96,6 +97,7 @@ advance(struct output *o, size_t n)
             p->offset += (off_t)part;
         if (p->left > 0)
             return;
+        o->files -= p->data == NULL;
         if (p->entry)
             entry_release(p->entry);
         o->first++;

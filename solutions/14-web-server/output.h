@@ -42,6 +42,7 @@ struct output {
     uint64_t total; /* bytes sent, ever */
     size_t filled;  /* of buf */
     unsigned first, count; /* pieces[first..count) are left */
+    unsigned files;        /* of them: not in memory */
     struct piece pieces[PIECES];
     char buf[OUTPUT_SIZE];
 };
@@ -55,7 +56,8 @@ enum output_result {
 
 void output_init(struct output *o);
 
-/* True if another answer may be added. */
+/* True if another answer may be added: there is room, and no file that has to go
+ * first, and may have to be waited for. */
 bool output_has_room(const struct output *o);
 
 /* Room for at least ANSWER_MAX bytes of text; what was written there is added

@@ -124,6 +124,27 @@ site_open(struct site *site, const struct config *config,
     return true;
 }
 
+/* Says, once, that clients may come: "listening on 127.0.0.1:4000". */
+static void
+announce(int listener)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof ss;
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+    if (getsockname(listener, (struct sockaddr *)&ss, &len) < 0)
+        err(1, "getsockname");
+    int problem =
+        getnameinfo((struct sockaddr *)&ss, len, host, sizeof host, port,
+                    sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+    if (problem != 0)
+        errx(1, "getnameinfo: %s", gai_strerror(problem));
+
+    const char *form = ss.ss_family == AF_INET6 ? "listening on [%s]:%s\n"
+                                                : "listening on %s:%s\n";
+    if (printf(form, host, port) < 0 || fflush(stdout) != 0)
+        err(1, "stdout");
+}
+
 /* --- a worker ------------------------------------------------------------- */
 
 /* The life of a worker, from what only root may do to what a stranger could
@@ -134,6 +155,7 @@ serve(const struct site *site, struct stats *stats, pid_t master)
     const struct config *c = &site->config;
     struct log *log = NULL;
     struct root root;
+    struct server s;
     if (c->log[0] != '\0' && !(log = log_open(c->log)))
         err(1, "open %s", c->log);
     root_init(&root, site->root, c->listing);
@@ -142,7 +164,10 @@ serve(const struct site *site, struct stats *stats, pid_t master)
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (master != 0 && getppid() != master)
         return;
-    server_run(c, site->listener, root, stats, log);
+    server_start(&s, c, site->listener, root, stats, log);
+    if (master == 0)
+        announce(site->listener);
+    server_run(&s);
 }
 
 /* Starts a process in a free place, or notes when to try again. */
@@ -278,6 +303,8 @@ reload(struct master *m, int argc, char **argv)
 static void
 end(struct master *m, int signo)
 {
+    if (!m->ending)
+        close(m->site->listener);
     m->ending = true;
     if (signo == SIGTERM)
         m->killing = now() + MERCY;
@@ -339,27 +366,6 @@ run_master(struct master *m, const sigset_t *set, int argc, char **argv)
     }
 }
 
-/* Says, once, that clients may come: "listening on 127.0.0.1:4000". */
-static void
-announce(int listener)
-{
-    struct sockaddr_storage ss;
-    socklen_t len = sizeof ss;
-    char host[NI_MAXHOST], port[NI_MAXSERV];
-    if (getsockname(listener, (struct sockaddr *)&ss, &len) < 0)
-        err(1, "getsockname");
-    int problem =
-        getnameinfo((struct sockaddr *)&ss, len, host, sizeof host, port,
-                    sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
-    if (problem != 0)
-        errx(1, "getnameinfo: %s", gai_strerror(problem));
-
-    const char *form = ss.ss_family == AF_INET6 ? "listening on [%s]:%s\n"
-                                                : "listening on %s:%s\n";
-    if (printf(form, host, port) < 0 || fflush(stdout) != 0)
-        err(1, "stdout");
-}
-
 int
 process_run(struct site *site, int argc, char **argv)
 {
@@ -376,14 +382,12 @@ process_run(struct site *site, int argc, char **argv)
 
     m = (struct master){.site = site, .stats = stats_create()};
     if (site->config.workers == 0) {
-        announce(site->listener);
         serve(site, m.stats, 0);
         return 0;
     }
-    announce(site->listener);
     spawn_all(&m);
+    announce(site->listener);
     run_master(&m, &set, argc, argv);
     close(site->root);
-    close(site->listener);
     return 0;
 }

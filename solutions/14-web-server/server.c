@@ -308,7 +308,11 @@ accept_clients(void *arg, uint32_t events)
 {
     struct server *s = arg;
     (void)events;
-    for (int i = 0; i < ACCEPT_MAX && make_room(s); i++) {
+    if (!make_room(s))
+        return;
+    /* Whether there is one more nobody knows: no one has to go for that. */
+    for (int i = 0; i < ACCEPT_MAX && (i == 0 || s->connections < s->limit);
+         i++) {
         struct sockaddr_storage peer;
         socklen_t size = sizeof peer;
         int fd = accept4(s->listener.fd, (struct sockaddr *)&peer, &size,
@@ -435,8 +439,8 @@ static void
 drain(struct server *s)
 {
     s->draining = true;
-    loop_io_want(&s->listener, 0);
     loop_close(&s->listener.handle, NULL);
+    close(s->listener.fd); /* the last one to do so turns clients away */
     loop_timer_start(&s->grace, GRACE, 0);
     if (s->connections == 0)
         loop_stop(s->loop);
@@ -507,9 +511,12 @@ watch_signals(struct server *s)
         err(1, "epoll_ctl");
 }
 
-static void
-start(struct server *s, int listener, struct root root)
+void
+server_start(struct server *s, const struct config *config, int listener,
+             struct root root, struct stats *stats, struct log *log)
 {
+    *s = (struct server){.config = config, .stats = stats, .log = log};
+    s->slot = stats_take(stats, getpid());
     unsigned files = divide_descriptors(s);
     set_patience(s, s->config);
     s->loop = loop_create();
@@ -532,6 +539,9 @@ start(struct server *s, int listener, struct root root)
 static void
 stop(struct server *s)
 {
+    loop_close(&s->listener.handle, NULL);
+    if (!s->draining)
+        close(s->listener.fd);
     s->draining = true;
     while (s->first) {
         struct connection *c = s->first;
@@ -539,7 +549,6 @@ stop(struct server *s)
         end_connection(c);
     }
     pool_destroy(s->pool);
-    loop_close(&s->listener.handle, NULL);
     loop_close(&s->signals.handle, NULL);
     loop_close(&s->rest.handle, NULL);
     loop_close(&s->grace.handle, NULL);
@@ -557,13 +566,9 @@ stop(struct server *s)
 }
 
 void
-server_run(const struct config *config, int listener, struct root root,
-           struct stats *stats, struct log *log)
+server_run(struct server *s)
 {
-    struct server s = {.config = config, .stats = stats, .log = log};
-    s.slot = stats_take(stats, getpid());
-    start(&s, listener, root);
-    loop_run(s.loop);
-    stop(&s);
-    stats_give_back(stats, getpid());
+    loop_run(s->loop);
+    stop(s);
+    stats_give_back(s->stats, getpid());
 }

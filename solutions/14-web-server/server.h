@@ -47,12 +47,15 @@ struct server {
     uint64_t numbers[NUMBERS];   /* those that are counted here */
 };
 
-/* Serves clients of a listening socket until a signal ends it: SIGTERM and
- * SIGINT at once, SIGQUIT as soon as every client has its answer. Returns then,
- * with everything closed but the listener. log may be NULL. Ends the program if something that it
+/* Prepares everything: then the server has its threads, and descriptors, and
+ * takes note of signals. log may be NULL. Ends the program if something that it
  * needs cannot be had. */
-void server_run(const struct config *config, int listener, struct root root,
-                struct stats *stats, struct log *log);
+void server_start(struct server *s, const struct config *config, int listener,
+                  struct root root, struct stats *stats, struct log *log);
+
+/* Serves clients until a signal ends it: SIGTERM and SIGINT at once, SIGQUIT as
+ * soon as every client has its answer. Returns then, with everything closed. */
+void server_run(struct server *s);
 
 /* --- for connection.c ----------------------------------------------------- */
 
