@@ -133,9 +133,8 @@ static struct entry **
 slot_of(const struct cache *c, uint32_t hash, const char *key, size_t length)
 {
     struct entry **slot = &c->table[hash & c->mask];
-    while (*slot &&
-           ((*slot)->hash != hash || (*slot)->key_length != length ||
-            memcmp((*slot)->key, key, length) != 0))
+    while (*slot && ((*slot)->hash != hash || (*slot)->key_length != length ||
+                     memcmp((*slot)->key, key, length) != 0))
         slot = &(*slot)->chain;
     return slot;
 }
@@ -278,9 +277,8 @@ cache_find(struct cache *c, const char *key, size_t length)
 void
 cache_insert(struct cache *c, struct entry *e)
 {
-    struct entry *old =
-        *slot_of(c, e->hash = cache_hash(e->key, e->key_length), e->key,
-                 e->key_length);
+    struct entry *old = *slot_of(c, e->hash = cache_hash(e->key, e->key_length),
+                                 e->key, e->key_length);
     if (old)
         cache_remove(c, old);
     e->cost = sizeof *e + e->key_length + cost_of(c, &e->plain) +

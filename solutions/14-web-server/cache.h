@@ -14,8 +14,8 @@
 struct cache;
 
 struct cache_numbers {
-    size_t limit;   /* in bytes */
-    size_t bytes;   /* in use: at most limit */
+    size_t limit; /* in bytes */
+    size_t bytes; /* in use: at most limit */
     size_t entries;
     uint64_t evictions;
 };

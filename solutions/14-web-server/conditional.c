@@ -30,8 +30,8 @@ next_element(const char **p, const char *end, struct http_span *element,
         if (**p != ' ' && **p != '\t')
             last = *p + 1;
     }
-    *element = (struct http_span){(uint32_t)(start - buf),
-                                  (uint32_t)(last - start)};
+    *element =
+        (struct http_span){(uint32_t)(start - buf), (uint32_t)(last - start)};
     return last > start;
 }
 
@@ -188,8 +188,7 @@ read_ranges(const char *buf, const char *p, const char *end, struct answer *a)
     a->ranges = 0;
     while (next_element(&p, end, &s, buf)) {
         struct range r;
-        enum verdict v =
-            read_range(buf + s.at, buf + s.at + s.len, size, &r);
+        enum verdict v = read_range(buf + s.at, buf + s.at + s.len, size, &r);
         /* Nobody needs so many; who sends them wants to make work. */
         if (v == MALFORMED || ++seen > RANGES_MAX)
             return 200;

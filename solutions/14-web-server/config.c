@@ -162,7 +162,8 @@ static const struct setting {
     reader *read;
     size_t offset, size;
 } settings[] = {
-#define FIELD(name) offsetof(struct config, name), sizeof((struct config *)0)->name
+#define FIELD(name)                                                            \
+    offsetof(struct config, name), sizeof((struct config *)0)->name
     {'a', "address", read_text, FIELD(address)},
     {'p', "port", read_port, FIELD(port)},
     {'d', "root", read_text, FIELD(root)},

@@ -11,16 +11,16 @@ struct config {
     char address[256];
     char port[8];
     char root[VALUE_MAX];
-    char log[VALUE_MAX];   /* access log; empty: none; "-": stderr */
-    char user[64];         /* to become, when started as root; empty: nobody */
-    unsigned workers;      /* processes; 0: one, and no master */
-    unsigned threads;      /* of each worker process, for its files */
-    unsigned connections;  /* that each one keeps; 0: as many as it can */
-    unsigned idle;         /* seconds in which a client may do nothing */
-    unsigned request;      /* seconds in which a whole request has to arrive */
-    size_t cache;          /* bytes, in each worker process */
-    bool listing;          /* of directories without index.html */
-    bool stats;            /* answer /_stats to clients on this machine */
+    char log[VALUE_MAX];  /* access log; empty: none; "-": stderr */
+    char user[64];        /* to become, when started as root; empty: nobody */
+    unsigned workers;     /* processes; 0: one, and no master */
+    unsigned threads;     /* of each worker process, for its files */
+    unsigned connections; /* that each one keeps; 0: as many as it can */
+    unsigned idle;        /* seconds in which a client may do nothing */
+    unsigned request;     /* seconds in which a whole request has to arrive */
+    size_t cache;         /* bytes, in each worker process */
+    bool listing;         /* of directories without index.html */
+    bool stats;           /* answer /_stats to clients on this machine */
 };
 
 enum config_result {

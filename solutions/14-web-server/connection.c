@@ -68,7 +68,8 @@ static bool
 send_output(struct connection *c)
 {
     while (c->out) {
-        switch (output_send(c->out, c->io.fd, server_date(c->server)->seconds)) {
+        switch (
+            output_send(c->out, c->io.fd, server_date(c->server)->seconds)) {
         case OUTPUT_SENT:
             return true;
         case OUTPUT_COLD:
@@ -239,9 +240,8 @@ advance(struct connection *c)
 static void
 file_ready(struct waiter *w, struct entry *e)
 {
-    struct connection *c = (struct connection *)((char *)w -
-                                                 offsetof(struct connection,
-                                                          waiter));
+    struct connection *c =
+        (struct connection *)((char *)w - offsetof(struct connection, waiter));
     if (e) {
         struct answer a;
         request_found(&c->in->request, c->in->buf + c->in->start, e, &a);

@@ -28,14 +28,14 @@ enum state {
 struct connection {
     struct server *server;
     struct connection *before, *after; /* in the server's list */
-    struct loop_io io;       /* the socket; it does not block */
-    struct loop_timer timer; /* its patience in this state */
+    struct loop_io io;                 /* the socket; it does not block */
+    struct loop_timer timer;           /* its patience in this state */
     struct waiter waiter;
     struct input *in;   /* NULL: nothing has come */
     struct output *out; /* NULL: nothing is to be sent */
     enum state state;
-    bool last;           /* the output ends with the last answer */
-    bool more_to_come;   /* nevertheless the client may send more */
+    bool last;            /* the output ends with the last answer */
+    bool more_to_come;    /* nevertheless the client may send more */
     struct in6_addr peer; /* IPv4 as ::ffff:1.2.3.4 */
 };
 

@@ -24,14 +24,14 @@ enum {
 
 /* One form of the bytes behind a URL: as they are, or compressed. */
 struct content {
-    off_t size;          /* bytes of the body; -1: there is no such form */
-    char *head;          /* the head of a 200 answer; between its lines comes
+    off_t size;         /* bytes of the body; -1: there is no such form */
+    char *head;         /* the head of a 200 answer; between its lines comes
                           * the date: see response.h. Not the empty line */
-    size_t head_length;  /* what follows in memory: the empty line, the body */
-    int fd;              /* of a body that is not in memory, or -1 */
-    uint64_t warm;       /* which 64ths of the file were read lately, and are
+    size_t head_length; /* what follows in memory: the empty line, the body */
+    int fd;             /* of a body that is not in memory, or -1 */
+    uint64_t warm;      /* which 64ths of the file were read lately, and are
                           * in the page cache: see store.h */
-    time_t warm_since;   /* when the first of them was */
+    time_t warm_since;  /* when the first of them was */
     char etag[ETAG_SIZE];
 };
 

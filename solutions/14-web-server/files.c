@@ -288,8 +288,7 @@ bool
 version_same(const struct version *a, const struct version *b)
 {
     return a->device == b->device && a->inode == b->inode &&
-           a->size == b->size &&
-           a->modified.tv_sec == b->modified.tv_sec &&
+           a->size == b->size && a->modified.tv_sec == b->modified.tv_sec &&
            a->modified.tv_nsec == b->modified.tv_nsec &&
            a->changed.tv_sec == b->changed.tv_sec &&
            a->changed.tv_nsec == b->changed.tv_nsec;

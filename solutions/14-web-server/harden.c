@@ -9,10 +9,10 @@
 
 #include <err.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
-#include <fcntl.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -55,8 +55,8 @@ become(const char *user)
 static void
 drop_capabilities(void)
 {
-    struct __user_cap_header_struct header = {
-        .version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_header_struct header = {.version =
+                                                  _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct none[2] = {{0}};
     syscall(SYS_capset, &header, none);
 }
@@ -95,7 +95,8 @@ confine(int root)
         err(1, "landlock_create_ruleset");
     allow_reading(rules, root);
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    int proc = open("/proc", O_PATH | O_CLOEXEC); /* where they look for leaks */
+    int proc =
+        open("/proc", O_PATH | O_CLOEXEC); /* where they look for leaks */
     allow_reading(rules, proc);
     close(proc);
 #endif

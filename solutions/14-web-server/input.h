@@ -22,7 +22,7 @@ struct input {
     struct input *next; /* in the server's list of spare ones */
     size_t start, end;  /* buf[start..end) is in use; at start begins the next
                          * request */
-    size_t taken; /* bytes of it that are dealt with: 0, or its head, or
+    size_t taken;       /* bytes of it that are dealt with: 0, or its head, or
                    * its head and body */
     struct http_request request; /* valid when input_next() has said 200; its
                                   * offsets count from buf + start */

@@ -87,8 +87,8 @@ write_page(const char *name, char **names, size_t n, size_t *length)
 }
 
 char *
-listing_make(const struct root *root, const char *name,
-             struct version *version, size_t *length)
+listing_make(const struct root *root, const char *name, struct version *version,
+             size_t *length)
 {
     /* The descriptor of the root is for paths only; this one is for reading. */
     int fd = file_open_directory(root, name);

@@ -49,8 +49,7 @@ take_file(struct entry *e, struct content *c, const struct file *f, time_t now)
     memcpy(c->head + c->head_length, "\r\n", 2);
     if (!small)
         return true;
-    bool read =
-        file_read(f->fd, c->head + c->head_length + 2, body, 0);
+    bool read = file_read(f->fd, c->head + c->head_length + 2, body, 0);
     close(f->fd);
     return read;
 }
@@ -133,8 +132,7 @@ load_entry(const struct root *root, const char *key, size_t key_length,
     int status = file_open(root, name, &f);
     if (status == 200)
         result = load_file(root, name, &f, old, e, now);
-    else if (status == 403 && root->listing &&
-             take_listing(root, name, e, now))
+    else if (status == 403 && root->listing && take_listing(root, name, e, now))
         result = failed(e, 200);
     else
         result = failed(e, status);

@@ -23,7 +23,7 @@ enum {
     PIECES = 64,
     ANSWER_MAX = 24 * 1024, /* the longest head, or error with its page */
     PIECES_MAX = 40,        /* that one answer needs: see RANGES_MAX */
-    COPY_MAX = 8 * 1024,    /* copying that much costs less than another piece */
+    COPY_MAX = 8 * 1024, /* copying that much costs less than another piece */
     TURN_MAX = 2 * 1024 * 1024, /* then other clients have their turn */
 };
 
@@ -39,8 +39,8 @@ struct piece {
 struct output {
     struct output *next; /* in the server's list of spare ones */
     size_t turn; /* bytes sent in this turn of the loop; the caller resets it */
-    uint64_t total; /* bytes sent, ever */
-    size_t filled;  /* of buf */
+    uint64_t total;        /* bytes sent, ever */
+    size_t filled;         /* of buf */
     unsigned first, count; /* pieces[first..count) are left */
     unsigned files;        /* of them: not in memory */
     struct piece pieces[PIECES];

@@ -38,10 +38,10 @@ enum {
 };
 
 struct worker {
-    pid_t pid;      /* 0: the place is free */
-    bool old;       /* it was told to go, and will not be replaced */
-    int64_t since;  /* ms; when it was started */
-    int64_t heir;   /* ms; when to start another in its place. 0: never */
+    pid_t pid;     /* 0: the place is free */
+    bool old;      /* it was told to go, and will not be replaced */
+    int64_t since; /* ms; when it was started */
+    int64_t heir;  /* ms; when to start another in its place. 0: never */
 };
 
 struct master {
@@ -74,8 +74,8 @@ listen_on(const char *addr, const char *port)
         warnx("%s: %s", addr, gai_strerror(problem));
         return -1;
     }
-    int fd = socket(ai->ai_family,
-                    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd =
+        socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int on = 1;
     /* SO_REUSEADDR: a connection that this server closed stays in TIME_WAIT for
      * a minute; a restart need not wait. TCP_NODELAY, which accepted sockets
@@ -160,9 +160,9 @@ serve(const struct site *site, struct stats *stats, pid_t master)
         err(1, "open %s", c->log);
     root_init(&root, site->root, c->listing);
     harden(c->user, root.fd);
-    /* Not earlier: a change of user takes it back. */
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (master != 0 && getppid() != master)
+    /* To end with the master. Not earlier: a change of user takes it back. */
+    if (master != 0 &&
+        (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != master))
         return;
     server_start(&s, c, site->listener, root, stats, log);
     if (master == 0)

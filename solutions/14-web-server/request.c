@@ -165,9 +165,8 @@ choose_content(const struct http_request *r, const char *buf, struct answer *a)
     struct fields f;
     struct entry *e = a->entry;
     find_fields(r, buf, &f);
-    a->content = e->gzip.size >= 0 && accepts_gzip(r, buf, &f)
-                     ? &e->gzip
-                     : &e->plain;
+    a->content =
+        e->gzip.size >= 0 && accepts_gzip(r, buf, &f) ? &e->gzip : &e->plain;
     a->status = condition_check(r, buf, &f, e, a->content);
     if (a->status == 200 && f.range && !a->head_only)
         a->status = condition_ranges(buf, &f, a);
@@ -196,6 +195,5 @@ void
 request_refuse(int status, const char *buf, size_t len, struct answer *a)
 {
     *a = (struct answer){.status = status,
-                         .head_only =
-                             len >= 5 && memcmp(buf, "HEAD ", 5) == 0};
+                         .head_only = len >= 5 && memcmp(buf, "HEAD ", 5) == 0};
 }

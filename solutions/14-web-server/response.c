@@ -14,7 +14,7 @@
 #include <sys/random.h>
 
 enum {
-    PAGE_SIZE = 1024,     /* a page about an error with its final 0 */
+    PAGE_SIZE = 1024, /* a page about an error with its final 0 */
     DATE_LENGTH = DATE_SIZE - 1,
     BOUNDARY_LENGTH = 24, /* between the parts of several ranges */
 };

@@ -25,13 +25,13 @@
 #include <unistd.h>
 
 enum {
-    ACCEPT_MAX = 64,    /* new clients in one turn: the old ones wait */
-    ACCEPT_REST = 100,  /* ms without accept() after descriptors ran out */
-    LINGER_MAX = 5,     /* seconds for a client that ignores our end */
-    GRACE = 2000,       /* ms for an idle client of a server that ends */
-    SPARE_MAX = 64,     /* buffers that are kept for the next burst */
-    FILES_PART = 8,     /* of the descriptors: for files that stay open */
-    RESERVED = 64,      /* descriptors for everything else */
+    ACCEPT_MAX = 64,   /* new clients in one turn: the old ones wait */
+    ACCEPT_REST = 100, /* ms without accept() after descriptors ran out */
+    LINGER_MAX = 5,    /* seconds for a client that ignores our end */
+    GRACE = 2000,      /* ms for an idle client of a server that ends */
+    SPARE_MAX = 64,    /* buffers that are kept for the next burst */
+    FILES_PART = 8,    /* of the descriptors: for files that stay open */
+    RESERVED = 64,     /* descriptors for everything else */
 };
 
 static const uint32_t interest[] = {
@@ -348,8 +348,7 @@ server_note(struct connection *c, const struct answer *a)
     s->numbers[ANSWERED]++;
     s->numbers[STATUS + a->status / 100 - 2]++;
     if (s->log)
-        log_answer(s->log, &c->peer,
-                   c->in->taken > 0 ? &c->in->request : NULL,
+        log_answer(s->log, &c->peer, c->in->taken > 0 ? &c->in->request : NULL,
                    c->in->buf + c->in->start, a, server_date(s));
 }
 

@@ -28,8 +28,8 @@ struct server {
     struct loop_hook publish;
 
     struct date date;
-    int64_t date_checked;   /* loop_now() when date was brought up to date */
-    long patience[CLOSED];  /* ms that a connection may stay in each state */
+    int64_t date_checked;  /* loop_now() when date was brought up to date */
+    long patience[CLOSED]; /* ms that a connection may stay in each state */
 
     struct connection *first, *last; /* by their last change of state: the
                                       * first idle one is idle longest */
@@ -38,13 +38,13 @@ struct server {
     bool warned;   /* about the lack of descriptors */
     bool draining; /* no new clients; the old ones get one more answer */
 
-    struct input *inputs;   /* spare ones: the one used last comes first, as it */
+    struct input *inputs; /* spare ones: the one used last comes first, as it */
     struct output *outputs; /* is still in the processor's cache */
     unsigned spare_inputs, spare_outputs;
 
     struct stats *stats;
-    struct slot *slot;           /* where others see the numbers */
-    uint64_t numbers[NUMBERS];   /* those that are counted here */
+    struct slot *slot;         /* where others see the numbers */
+    uint64_t numbers[NUMBERS]; /* those that are counted here */
 };
 
 /* Prepares everything: then the server has its threads, and descriptors, and

@@ -25,9 +25,9 @@
 #include <unistd.h>
 
 enum {
-    TRUST = 1000,     /* ms for which an entry is taken to be true */
-    WARM_TRUST = 10,  /* seconds for which pages are taken to be in memory */
-    PARTS = 64,       /* of a file, one bit each */
+    TRUST = 1000,    /* ms for which an entry is taken to be true */
+    WARM_TRUST = 10, /* seconds for which pages are taken to be in memory */
+    PARTS = 64,      /* of a file, one bit each */
     PART_MIN = 256 * 1024,
     WARM_AHEAD = 1024 * 1024, /* read at least so much at once */
 };
