@@ -10,76 +10,102 @@
  *          +------+ ------------------> +---------+
  *    ----> | IDLE |                     | READING |
  *          +------+ <------------------ +---------+
- *              ^      answered, sent         |
- *              |                             |  socket full
- *              |      answered, sent         v
- *              +----------------------- +---------+
- *                                       | WRITING |
- *                                       +---------+
- *                    last answer sent        |
+ *            ^  ^      answered, sent        |   not in the cache  +---------+
+ *            |  |                            +-------------------> | WAITING |
+ *            |  |                            |   socket full       +---------+
+ *            |  |      answered, sent        v                          |
+ *            |  +----------------------- +---------+ <------------------+
+ *            |                           | WRITING |    a worker has it
+ *            |                           +---------+
+ *            |       last answer sent        |
  *       CLOSED <------ LINGERING <-----------+
  *
- * An answer that the socket takes at once, and nearly every one is like that,
- * needs no change of state at all.
+ * An answer from the cache that the socket takes at once, and nearly every one
+ * is like that, needs no change of state at all: one recv(), one send().
  */
 #include "connection.h"
 #include "request.h"
 #include "server.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <stddef.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-struct connection *
-connection_new(struct server *s, int fd)
-{
-    struct connection *c = malloc(sizeof *c + INPUT_SIZE + OUTPUT_SIZE);
-    if (!c) {
-        close(fd);
-        errno = ENOMEM;
-        return NULL;
-    }
-    *c = (struct connection){.server = s, .state = CLOSED, .fd = fd};
-    input_init(&c->in, c->buffers);
-    output_init(&c->out, c->buffers + INPUT_SIZE);
-    server_enter(c, IDLE);
-    return c;
-}
-
-void
-connection_free(struct connection *c)
-{
-    output_close(&c->out);
-    close(c->fd); /* which takes it out of epoll's interest list, too */
-    free(c);
-}
+/* --- bytes in, bytes out -------------------------------------------------- */
 
 /* Takes what has come. The end of the client's sending is the end of the
  * connection: what it asked for before has been answered and sent by then. */
 static bool
 receive(struct connection *c)
 {
-    ssize_t n = input_receive(&c->in, c->fd);
+    if (!c->in && !(c->in = server_take_input(c->server))) {
+        server_enter(c, CLOSED);
+        return false;
+    }
+    ssize_t n = input_receive(c->in, c->io.fd);
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
         server_enter(c, CLOSED);
     return n > 0;
+}
+
+/* Has a worker read what comes next in a file. True if it can be sent now. */
+static bool
+warm_up(struct connection *c)
+{
+    const struct piece *p = output_cold(c->out);
+    if (!store_warm(&c->server->store, p->entry, p->content, p->offset,
+                    &c->waiter)) {
+        server_enter(c, CLOSED); /* in the middle of an answer: no other way */
+        return false;
+    }
+    if (c->waiter.load)
+        server_enter(c, WAITING);
+    return !c->waiter.load;
 }
 
 /* Sends the output. False if the connection has to wait, or is over. */
 static bool
 send_output(struct connection *c)
 {
-    switch (output_send(&c->out, c->fd)) {
-    case OUTPUT_SENT:
-        return true;
-    case OUTPUT_LEFT:
-        server_enter(c, WRITING);
-        return false;
-    default:
-        server_enter(c, CLOSED);
-        return false;
+    while (c->out) {
+        switch (
+            output_send(c->out, c->io.fd, server_date(c->server)->seconds)) {
+        case OUTPUT_SENT:
+            return true;
+        case OUTPUT_COLD:
+            if (warm_up(c))
+                continue;
+            return false;
+        case OUTPUT_LEFT:
+            server_enter(c, WRITING);
+            return false;
+        default:
+            server_enter(c, CLOSED);
+            return false;
+        }
     }
+    return true;
+}
+
+/* --- answers -------------------------------------------------------------- */
+
+/* Adds the answer to the output, and gives back what it was about. */
+static void
+add_answer(struct connection *c, struct answer *a)
+{
+    if (c->server->draining)
+        a->keep_alive = false;
+    c->last = !a->keep_alive;
+    if (!c->out)
+        c->out = server_take_output(c->server);
+    if (c->out) {
+        response_add(c->out, a, server_date(c->server));
+        server_note(c, a);
+    } else {
+        server_enter(c, CLOSED);
+    }
+    if (a->entry)
+        entry_release(a->entry);
 }
 
 /* Says what is wrong, as the last thing on this connection. */
@@ -87,34 +113,46 @@ static void
 refuse(struct connection *c, int status)
 {
     struct answer a;
-    request_refuse(status, c->in.buf + c->in.start, c->in.end - c->in.start,
-                   &a);
-    output_add(&c->out, &a, &c->server->date);
-    c->last = c->more_to_come = true;
+    struct input *in = c->in;
+    request_refuse(status, in->buf + in->start, in->end - in->start, &a);
+    add_answer(c, &a);
+    c->more_to_come = true;
 }
 
-/* Answers the next request. False if there is none, or no room. */
+/* The next request is answered: a is complete. */
+static void
+conclude(struct connection *c, struct answer *a)
+{
+    c->more_to_come = c->in->request.keep_alive; /* it did not want to end */
+    add_answer(c, a);
+    input_drop(c->in);
+}
+
+/* Answers the next request, or begins to wait for its file. False if there is
+ * none, or no room, or one that waits already. */
 static bool
 answer_next(struct connection *c)
 {
     struct server *s = c->server;
     struct answer a;
-    if (c->last || !output_has_room(&c->out))
+    if (c->last || c->waiter.load || !c->in ||
+        (c->out && !output_has_room(c->out)))
         return false;
-    int status = input_next(&c->in);
+    int status = input_next(c->in);
     if (status == 0)
         return false;
+    const char *buf = c->in->buf + c->in->start;
     if (status != 200) {
         refuse(c, status);
-        return true;
+    } else if (request_find(&c->in->request, buf, &s->store, &c->waiter, &a)) {
+        if (a.status == 0)
+            server_show_stats(c, &a);
+        conclude(c, &a);
     }
-    request_answer(&c->in.request, c->in.buf + c->in.start, &s->root, &a);
-    output_add(&c->out, &a, &s->date);
-    c->last = !a.keep_alive;
-    c->more_to_come = c->in.request.keep_alive; /* it did not want to end */
-    input_drop(&c->in);
     return true;
 }
+
+/* --- the end -------------------------------------------------------------- */
 
 /* The last answer has been handed to the kernel. */
 static void
@@ -124,9 +162,9 @@ finish(struct connection *c)
      * close() on a socket that has unread input, or gets some afterwards, sends
      * a reset. Then the client's send() fails, and it may never look at the
      * answer; some systems throw the answer away. So, if the client may still
-     * be sending (more_to_come, or input is left), end only our direction, with
-     * shutdown(), and enter LINGERING: throw_away() reads on until the client
-     * ends as well.
+     * be sending (more_to_come, or the input is not empty), end only our
+     * direction, with shutdown(), and enter LINGERING: throw_away() reads on
+     * until the client ends as well.
      */
     server_enter(c, CLOSED);
 }
@@ -134,16 +172,19 @@ finish(struct connection *c)
 static void
 throw_away(struct connection *c)
 {
-    c->in.start = c->in.end = 0;
+    if (c->in)
+        c->in->start = c->in->end = 0;
     receive(c);
 }
+
+/* --- one step after another ----------------------------------------------- */
 
 /* Everything is answered and sent. The time for a request runs from its first
  * byte: it does not begin again with each byte that trickles in. */
 static void
 wait_for_input(struct connection *c, bool answered)
 {
-    enum state next = c->in.start < c->in.end ? READING : IDLE;
+    enum state next = c->in && !input_is_empty(c->in) ? READING : IDLE;
     if (answered || c->state != next)
         server_enter(c, next);
 }
@@ -156,20 +197,44 @@ advance(struct connection *c)
      * After an answer the connection stays open for the next request, which
      * may be in the input already: clients need not wait for one answer before
      * they ask again. So: send_output(), and when that was the last answer,
-     * finish(). Then answer as many requests as answer_next() can, so that
-     * one send carries all their answers. Go on until send_output() returns
-     * false, or nothing is left to be answered: wait_for_input(). The stub
-     * answers once and closes.
+     * finish(). If it waits for a file (waiter.load), enter WAITING. Otherwise
+     * answer as many requests as answer_next() can, so that one send carries
+     * all their answers. Go on until send_output() returns false, or nothing is
+     * left to be answered: wait_for_input(). The stub answers once and closes.
      */
     (void)wait_for_input;
-    if ((c->state == WRITING || answer_next(c)) && send_output(c))
+    if (!c->out && !answer_next(c))
+        return;
+    if (c->waiter.load)
+        server_enter(c, WAITING);
+    else if (send_output(c))
         finish(c);
+}
+
+/* A worker has finished: with the file that the next request is about, or (no
+ * entry) with pages of the one that is being sent. */
+static void
+file_ready(struct waiter *w, struct entry *e)
+{
+    struct connection *c =
+        (struct connection *)((char *)w - offsetof(struct connection, waiter));
+    if (e) {
+        struct answer a;
+        request_found(&c->in->request, c->in->buf + c->in->start, e, &a);
+        conclude(c, &a);
+    }
+    if (c->out)
+        c->out->turn = 0;
+    advance(c);
+    server_settle(c);
 }
 
 void
 connection_ready(struct connection *c)
 {
-    c->out.turn = 0;
+    c->waiter.ready = file_ready;
+    if (c->out)
+        c->out->turn = 0;
     if (c->state == LINGERING)
         throw_away(c);
     else if (c->state == WRITING || receive(c))
@@ -185,5 +250,6 @@ connection_late(struct connection *c)
      * state there is nothing to be said: just close. The stub gives everybody
      * more time, again and again.
      */
+    (void)refuse;
     server_enter(c, c->state);
 }

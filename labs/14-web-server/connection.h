@@ -3,8 +3,11 @@
 #define CONNECTION_H
 
 #include "input.h"
+#include "loop.h"
 #include "output.h"
+#include "store.h"
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,38 +17,34 @@ struct server;
 enum state {
     IDLE,      /* for a request; everything before it is answered */
     READING,   /* for the rest of a request */
+    WAITING,   /* for a worker, who has a file to open or to read */
     WRITING,   /* for room in the socket, for the rest of the output */
     LINGERING, /* for the client's end, after the last answer */
     CLOSED,    /* for nothing: it is to be freed */
 };
 
+/* An idle client costs this, and what the kernel needs for its socket: the
+ * buffers are lent for as long as there is something in them. */
 struct connection {
     struct server *server;
-    struct connection *before, *after; /* in the queue of its state */
+    struct connection *before, *after; /* in the server's list */
+    struct loop_io io;                 /* the socket; it does not block */
+    struct loop_timer timer;           /* its patience in this state */
+    struct waiter waiter;
+    struct input *in;   /* NULL: nothing has come */
+    struct output *out; /* NULL: nothing is to be sent */
     enum state state;
-    long since;        /* server->now when it came into that state */
-    int fd;            /* the socket; it does not block */
-    uint32_t interest; /* what epoll was asked for; 0: nothing yet */
-    bool last;         /* the output ends with the last answer */
-    bool more_to_come; /* nevertheless the client may send more */
-    struct input in;
-    struct output out;
-    char buffers[]; /* INPUT_SIZE and OUTPUT_SIZE bytes */
+    bool last;            /* the output ends with the last answer */
+    bool more_to_come;    /* nevertheless the client may send more */
+    struct in6_addr peer; /* IPv4 as ::ffff:1.2.3.4 */
 };
 
-/* Makes a connection of an accepted socket, in state IDLE. NULL if there is no
- * memory (errno is ENOMEM); the socket is closed then.
- */
-struct connection *connection_new(struct server *s, int fd);
-
-/* Closes what it holds, and frees it. */
-void connection_free(struct connection *c);
-
-/* The loop's calls: the socket is readable, writable or dead; or the time in
- * this state is over, and then it leaves the state. Both do what can be done
- * without waiting. They never free the connection: CLOSED says that it is over.
- */
+/* Something has come, or can go. Does what can be done without waiting, and
+ * leaves the rest to the state. Never frees the connection: CLOSED says that it
+ * is over. */
 void connection_ready(struct connection *c);
+
+/* The time in this state is over: leaves it. */
 void connection_late(struct connection *c);
 
 #endif

@@ -20,9 +20,8 @@ static const struct http_limits limits = {
 };
 
 void
-input_init(struct input *in, char *buf)
+input_init(struct input *in)
 {
-    in->buf = buf;
     in->start = in->end = in->taken = 0;
     http_init(&in->request, &limits);
 }

@@ -4,6 +4,7 @@
 
 #include "http_parser.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -15,18 +16,29 @@ enum {
     INPUT_SIZE = HEAD_MAX + 4096, /* behind any head there is room for more */
 };
 
+/* A connection has an input only while there is something in it: see
+ * server_take_input(). */
 struct input {
-    char *buf;         /* INPUT_SIZE bytes; buf[start..end) are in use */
-    size_t start, end; /* at start begins the next request */
-    size_t taken;      /* bytes of it that are dealt with: 0, or its head, or
-                        * its head and body */
+    struct input *next; /* in the server's list of spare ones */
+    size_t start, end;  /* buf[start..end) is in use; at start begins the next
+                         * request */
+    size_t taken;       /* bytes of it that are dealt with: 0, or its head, or
+                   * its head and body */
     struct http_request request; /* valid when input_next() has said 200; its
                                   * offsets count from buf + start */
     uint64_t body_left;          /* of a body with a length */
     struct http_chunked chunked; /* of a body in chunks */
+    char buf[INPUT_SIZE];
 };
 
-void input_init(struct input *in, char *buf);
+void input_init(struct input *in);
+
+/* True if there is nothing in it that would be missed. */
+static inline bool
+input_is_empty(const struct input *in)
+{
+    return in->start == in->end;
+}
 
 /* Takes bytes from a socket. Returns what recv() does. To be called when
  * input_next() has nothing more to give: there is room then.

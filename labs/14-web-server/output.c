@@ -1,126 +1,167 @@
 /*
- * From answers to bytes on the wire.
- *
- * Small files are read into the buffer behind their heads: one send() for a
- * whole answer, or for many of them. Large ones go from the page cache to the
- * socket by sendfile(), without a copy through this program.
+ * What is to be sent to a client, in order.
  *
  * The client decides how fast bytes leave. What it does not take stays here,
  * and no answer is added meanwhile: however slowly it reads, it costs one
- * buffer and one open file.
+ * buffer, and holds the entries that it is being sent from.
  */
 #include "output.h"
+#include "store.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
-#include <unistd.h>
+#include <sys/uio.h>
 
-_Static_assert(ANSWER_MAX > 3 * PATH_LIMIT + TARGET_MAX + 2048,
-               "a redirect to an encoded path, with its query and its page");
+enum { VECTORS = 16 }; /* pieces in memory that one call sends at most */
 
 void
-output_init(struct output *o, char *buf)
+output_init(struct output *o)
 {
-    *o = (struct output){.buf = buf, .file = -1};
+    o->filled = o->first = o->count = o->files = 0;
 }
 
 void
-output_close(struct output *o)
+output_drop(struct output *o)
 {
-    if (o->file >= 0)
-        close(o->file);
-    o->file = -1;
+    for (; o->first < o->count; o->first++)
+        if (o->pieces[o->first].entry)
+            entry_release(o->pieces[o->first].entry);
+    output_init(o);
 }
 
 bool
 output_has_room(const struct output *o)
 {
-    return o->file < 0 && OUTPUT_SIZE - o->filled >= ANSWER_MAX;
+    return o->files == 0 && o->count <= PIECES - PIECES_MAX &&
+           o->filled <= OUTPUT_SIZE - ANSWER_MAX;
 }
 
-/* Reads a file behind its head. False if it has fewer bytes than the head says:
- * then the client must not get that head. */
-static bool
-read_file(struct output *o, const struct file *f)
+struct text
+output_text(struct output *o)
 {
-    off_t done = 0;
-    while (done < f->size) {
-        ssize_t n = pread(f->fd, o->buf + o->filled + done,
-                          (size_t)(f->size - done), done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        done += n;
-    }
-    o->filled += (size_t)f->size;
-    return true;
+    return (struct text){o->buf + o->filled, o->buf + OUTPUT_SIZE, false};
+}
+
+/* Bytes that are in buf, at its end. They prolong the last piece, if that is
+ * in buf as well: then it ends right there. */
+void
+output_add(struct output *o, const struct text *t)
+{
+    size_t n = (size_t)(t->at - (o->buf + o->filled));
+    bool after_text = o->count > o->first && !o->pieces[o->count - 1].entry;
+    if (after_text)
+        o->pieces[o->count - 1].left += n;
+    else if (n > 0)
+        o->pieces[o->count++] =
+            (struct piece){.data = o->buf + o->filled, .left = n};
+    o->filled += n;
 }
 
 void
-output_add(struct output *o, struct answer *a, const struct date *now)
+output_add_content(struct output *o, struct entry *e, struct content *c,
+                   off_t offset, off_t n)
 {
-    size_t before = o->filled;
-    o->filled +=
-        response_head(a, now, o->buf + o->filled, OUTPUT_SIZE - o->filled);
-    if (a->status != 200)
+    const char *body = content_body(c);
+    if (n == 0)
         return;
-    if (!a->head_only && a->file.size > OUTPUT_SIZE - (off_t)o->filled) {
-        o->file = a->file.fd;
-        o->offset = 0;
-        o->file_left = a->file.size;
+    if (body && n <= COPY_MAX && (size_t)n <= OUTPUT_SIZE - o->filled) {
+        struct text t = output_text(o);
+        put_bytes(&t, body + offset, (size_t)n);
+        output_add(o, &t);
         return;
     }
-    bool whole = a->head_only || read_file(o, &a->file);
-    close(a->file.fd);
-    if (!whole) {
-        o->filled = before;
-        a->status = 500;
-        output_add(o, a, now);
+    o->files += body == NULL;
+    o->pieces[o->count++] = (struct piece){.data = body ? body + offset : NULL,
+                                           .left = (size_t)n,
+                                           .entry = entry_hold(e),
+                                           .content = c,
+                                           .offset = offset};
+}
+
+/* n bytes have been sent: whole pieces, and perhaps a part of one. */
+static void
+advance(struct output *o, size_t n)
+{
+    o->turn += n;
+    o->total += n;
+    while (n > 0) {
+        struct piece *p = &o->pieces[o->first];
+        size_t part = n < p->left ? n : p->left;
+        p->left -= part;
+        n -= part;
+        if (p->data)
+            p->data += part;
+        else
+            p->offset += (off_t)part;
+        if (p->left > 0)
+            return;
+        o->files -= p->data == NULL;
+        if (p->entry)
+            entry_release(p->entry);
+        o->first++;
     }
 }
 
-/* Sends one piece. Returns as send() does, or 0 if the file has become shorter
- * than its head says. */
+/* Sends pieces that are in memory, as many as there are in a row. */
 static ssize_t
-send_piece(struct output *o, int fd)
+send_memory(struct output *o, int fd)
 {
-    ssize_t n;
-    if (o->sent < o->filled) {
-        /* MSG_MORE: the file comes right behind; they can share a packet. */
-        int flags = MSG_NOSIGNAL | (o->file_left > 0 ? MSG_MORE : 0);
-        n = send(fd, o->buf + o->sent, o->filled - o->sent, flags);
-        if (n > 0)
-            o->sent += (size_t)n;
-    } else {
-        size_t most = o->file_left < TURN_MAX ? (size_t)o->file_left : TURN_MAX;
-        n = sendfile(fd, o->file, &o->offset, most);
-        if (n > 0)
-            o->file_left -= n;
-    }
-    return n;
+    struct iovec v[VECTORS];
+    unsigned n = 0, i = o->first;
+    for (; i < o->count && n < VECTORS && o->pieces[i].data; i++)
+        v[n++] = (struct iovec){(char *)o->pieces[i].data, o->pieces[i].left};
+    /* MSG_MORE: the file comes right behind; they can share a packet. */
+    int flags = MSG_NOSIGNAL | (i < o->count ? MSG_MORE : 0);
+    if (n == 1) /* nearly always, and cheaper */
+        return send(fd, v[0].iov_base, v[0].iov_len, flags);
+    struct msghdr message = {.msg_iov = v, .msg_iovlen = n};
+    return sendmsg(fd, &message, flags);
+}
+
+/* Sends from a file up to `end`, where what is surely in memory ends. */
+static ssize_t
+send_file(struct output *o, int fd, off_t end)
+{
+    struct piece *p = &o->pieces[o->first];
+    size_t most = p->left < TURN_MAX ? p->left : TURN_MAX;
+    if ((off_t)most > end - p->offset)
+        most = (size_t)(end - p->offset);
+    off_t offset = p->offset;
+    return sendfile(fd, p->content->fd, &offset, most);
+}
+
+const struct piece *
+output_cold(const struct output *o)
+{
+    return &o->pieces[o->first];
 }
 
 enum output_result
-output_send(struct output *o, int fd)
+output_send(struct output *o, int fd, time_t now)
 {
-    /* TODO 8: send, and never wait for the client.
-     * Call send_piece() until nothing is left, neither in the buffer nor of the
-     * file. A piece may be shorter than you would like. When the socket is
-     * full, it fails with EAGAIN: OUTPUT_LEFT, and the loop calls again as
-     * soon as there is room. Any other failure, and 0, is OUTPUT_LOST. A client
-     * that takes everything at once would never give the thread back: when
-     * `turn` has reached TURN_MAX, others go first: OUTPUT_LEFT. The stub
-     * takes it for granted that the kernel takes everything at once.
-     */
-    if (o->filled > 0)
-        send_piece(o, fd);
-    o->sent = o->filled;
-    if (o->file >= 0)
-        send_piece(o, fd);
-    o->file_left = 0;
-    o->sent = o->filled = 0;
-    output_close(o);
+    while (o->first < o->count) {
+        struct piece *p = &o->pieces[o->first];
+        off_t end = 0;
+        if (!p->data &&
+            (end = store_warm_until(p->content, p->offset, now)) == p->offset)
+            return OUTPUT_COLD;
+        /* TODO 8: send, and never wait for the client.
+         * send_memory() or send_file() (if there is no p->data, up to `end`)
+         * sends what the socket takes, perhaps less than you would like:
+         * advance() by that much, and go on. When the socket is full, they
+         * fail with EAGAIN: OUTPUT_LEFT, and the loop calls again as soon as
+         * there is room. Any other failure is OUTPUT_LOST, and so is 0: the
+         * file has become shorter than the head says. A client that takes
+         * everything at once would never give the thread back: when `turn` has
+         * reached TURN_MAX, others go first: OUTPUT_LEFT. The stub takes it for
+         * granted that the kernel takes everything at once.
+         */
+        size_t all = p->left;
+        ssize_t n = p->data ? send_memory(o, fd) : send_file(o, fd, end);
+        advance(o, n > (ssize_t)all ? (size_t)n : all);
+    }
+    output_init(o);
     return OUTPUT_SENT;
 }

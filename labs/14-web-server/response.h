@@ -1,45 +1,50 @@
-/* response.h - the head of an answer, as bytes. */
+/* response.h - an answer, as bytes. */
 #ifndef RESPONSE_H
 #define RESPONSE_H
 
-#include "files.h"
-#include "path.h"
+#include "date.h"
+#include "entry.h"
+#include "output.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <time.h>
 
 enum {
-    DATE_SIZE = 30, /* "Sun, 06 Nov 1994 08:49:37 GMT" and its final 0 */
+    RANGES_MAX = 16, /* that one answer holds; two pieces of output each */
 };
 
-/* The time of day, as a number and as HTTP writes it. */
-struct date {
-    time_t seconds;
-    char text[DATE_SIZE];
+/* Bytes first to last, both included, as in Content-Range. */
+struct range {
+    off_t first, last;
 };
 
 /* What is to be answered to one request. */
 struct answer {
-    int status;            /* 200, 301, or an error */
-    bool head_only;        /* to HEAD: the same head, but no body */
-    bool keep_alive;       /* the connection stays open afterwards */
-    bool old_client;       /* HTTP/1.0: has to be told that it stays */
-    struct file file;      /* 200: the body; the answer owns file.fd */
-    char path[PATH_LIMIT]; /* 301: the name of the directory, without '/' */
-    const char *query;     /* 301: what follows the path, with its '?' */
+    int status;
+    bool head_only;  /* to HEAD: the same head, but no body */
+    bool keep_alive; /* the connection stays open afterwards */
+    bool old_client; /* HTTP/1.0: has to be told that it stays */
+
+    struct entry *entry;     /* what it is about, held; or NULL */
+    struct content *content; /* 200, 206, 304: the form of it to be sent */
+    unsigned ranges;         /* 206: how many of range[] */
+    struct range range[RANGES_MAX];
+    const char *query; /* 301: what follows the path, with its '?' */
     size_t query_length;
+    const char *json; /* 200: the text itself, instead of an entry */
+    size_t json_length;
+    off_t sent; /* bytes of the body, for the log: see response_add() */
 };
 
-/* Brings *date up to date. Costs next to nothing while the second is the same.
- */
-void date_update(struct date *date);
+/* Writes the head of the answer 200 with this content: all of it that is the
+ * same for each request. The date is left blank, and the empty line is left
+ * out. Returns its length, 0 if there is not enough room. Any thread may call
+ * it. */
+size_t response_prepare(const struct entry *e, const struct content *c,
+                        time_t now, char *out, size_t room);
 
-/* Writes the head into out, and after it the body if that is a page about an
- * error; the bytes of a file are for the caller to send. Returns the number of
- * bytes written, at most room, or 0 if the answer does not fit.
- */
-size_t response_head(const struct answer *a, const struct date *now, char *out,
-                     size_t room);
+/* Adds an answer to the output, which must have room. Sets a->sent. */
+void response_add(struct output *o, struct answer *a, const struct date *now);
 
 #endif

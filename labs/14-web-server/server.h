@@ -1,50 +1,83 @@
-/* server.h - the event loop: who waits for what, and for how long. */
+/* server.h - one worker process: a loop, its connections, and what they share.
+ */
 #ifndef SERVER_H
 #define SERVER_H
 
+#include "settings.h"
 #include "connection.h"
-#include "files.h"
+#include "log.h"
+#include "loop.h"
 #include "response.h"
+#include "stats.h"
+#include "store.h"
 
-#include <signal.h>
 #include <stdbool.h>
 
-/* Connections in the order in which they came: the first waits longest. */
-struct queue {
-    struct connection *first;
-    struct connection *last;
-};
-
 struct server {
-    int epoll;
-    int listener;
-    struct root root;
-    struct date date;        /* of this turn of the loop */
-    long now;                /* the same moment, in ms of a steady clock */
-    long rest_until;         /* no accept() before; 0: accepting */
-    bool warned;             /* about the lack of descriptors */
-    long patience[CLOSED];   /* ms that a connection may stay in each state */
-    struct queue in[CLOSED]; /* all connections, by their state */
+    const struct config *config;
+    struct loop *loop;
+    struct pool *pool;
+    struct cache *cache;
+    struct store store;
+    struct log *log; /* NULL: nobody wants one */
+
+    struct loop_io listener;
+    struct loop_io signals;
+    struct loop_timer rest;  /* no accept() before it rings */
+    struct loop_timer grace; /* when draining: idle clients may stay so long */
+    struct loop_hook publish;
+
+    struct date date;
+    int64_t date_checked;  /* loop_now() when date was brought up to date */
+    long patience[CLOSED]; /* ms that a connection may stay in each state */
+
+    struct connection *first, *last; /* by their last change of state: the
+                                      * first idle one is idle longest */
+    unsigned connections, limit;
+    unsigned in_state[CLOSED + 1];
+    bool warned;   /* about the lack of descriptors */
+    bool draining; /* no new clients; the old ones get one more answer */
+
+    struct input *inputs; /* spare ones: the one used last comes first, as it */
+    struct output *outputs; /* is still in the processor's cache */
+    unsigned spare_inputs, spare_outputs;
+
+    struct stats *stats;
+    struct slot *slot;         /* where others see the numbers */
+    uint64_t numbers[NUMBERS]; /* those that are counted here */
 };
 
-/* Takes over a listening socket and an open root. Ends the program if epoll
- * cannot be had: call it while the server starts.
- */
-void server_init(struct server *s, int listener, struct root root);
+/* Prepares everything: then the server has its threads, and descriptors, and
+ * takes note of signals. log may be NULL. Ends the program if something that it
+ * needs cannot be had. */
+void server_start(struct server *s, const struct config *config, int listener,
+                  struct root root, struct stats *stats, struct log *log);
 
-/* Serves until *stop is true. Signals are let in only while the loop waits, by
- * the mask `waiting`; those that end the server have to be blocked otherwise.
- */
-void server_run(struct server *s, const sigset_t *waiting,
-                const volatile sig_atomic_t *stop);
+/* Serves clients until a signal ends it: SIGTERM and SIGINT at once, SIGQUIT as
+ * soon as every client has its answer. Returns then, with everything closed. */
+void server_run(struct server *s);
 
-/* Closes everything that server_init() took over, and every connection. */
-void server_close(struct server *s);
+/* --- for connection.c ----------------------------------------------------- */
 
 /* Puts a connection into a state, and starts the time it may stay there, even
- * if it is in that state already. For connection.c: the loop looks at the
- * result as soon as connection_ready() has returned.
- */
+ * if it is in that state already. */
 void server_enter(struct connection *c, enum state state);
+
+/* After a connection has done something: arranges for what it waits for, takes
+ * back what it does not need, frees it if it is CLOSED. */
+void server_settle(struct connection *c);
+
+/* Buffers, for a connection that has something to put in. NULL: no memory. */
+struct input *server_take_input(struct server *s);
+struct output *server_take_output(struct server *s);
+
+/* The time of day. */
+const struct date *server_date(struct server *s);
+
+/* Counts an answer that was given, and has it logged. */
+void server_note(struct connection *c, const struct answer *a);
+
+/* Fills in the answer to a request for /_stats. */
+void server_show_stats(struct connection *c, struct answer *a);
 
 #endif

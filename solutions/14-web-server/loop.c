@@ -58,7 +58,8 @@ struct loop {
     struct loop_stats stats;
 
     /* The only thing that other threads touch, in a cache line of its own: the
-     * post that came last, and through `next` all before it. */
+     * post that came last, and through `next` all before it. Where the list
+     * ends is NULL, or `asleep` if the loop slept when it was empty. */
     _Alignas(CACHE_LINE) _Atomic(struct loop_post *) posts;
 };
 
@@ -283,6 +284,9 @@ run_timers(struct loop *loop)
 
 /* --- posts --------------------------------------------------------------- */
 
+static struct loop_post
+    asleep; /* stands for an empty list, and a loop asleep */
+
 void
 loop_post(struct loop *loop, struct loop_post *post)
 {
@@ -294,36 +298,60 @@ loop_post(struct loop *loop, struct loop_post *post)
      * before it. Partner: SWAP. */
     while (!atomic_compare_exchange_weak_explicit(
         &loop->posts, &last, post, memory_order_release, memory_order_relaxed));
-    /* Whoever finds the list empty wakes the loop; the others need not, as it
-     * will take their posts as well. */
+    /* Only the first one has to wake the loop, and only if it sleeps. */
     uint64_t one = 1;
-    if (last == NULL && write(loop->wakeup, &one, sizeof one) < 0)
+    if (last == &asleep && write(loop->wakeup, &one, sizeof one) < 0)
         abort(); /* only a counter of 2^64 - 1 is in its way */
 }
 
-static struct loop_post *
-reversed(struct loop_post *post)
+static bool
+has_posts(struct loop *loop)
 {
-    struct loop_post *done = NULL;
-    while (post != NULL) {
-        struct loop_post *next = post->next;
-        post->next = done;
-        done = post;
-        post = next;
-    }
-    return done;
+    return atomic_load_explicit(&loop->posts, memory_order_relaxed) != NULL;
 }
 
-/* Takes the whole list, and runs it. What is posted meanwhile is for the next
- * turn, and whoever posts it finds an empty list. */
+/* The loop is going to sleep. false: it must not, there is a post. */
+static bool
+fall_asleep(struct loop *loop)
+{
+    struct loop_post *none = NULL;
+    return atomic_compare_exchange_strong_explicit(&loop->posts, &none, &asleep,
+                                                   memory_order_relaxed,
+                                                   memory_order_relaxed);
+}
+
+static void
+wake_up(struct loop *loop)
+{
+    struct loop_post *none = &asleep;
+    atomic_compare_exchange_strong_explicit(
+        &loop->posts, &none, NULL, memory_order_relaxed, memory_order_relaxed);
+}
+
+/* Takes the whole list out; what is posted from now on is for the next turn.
+ * Returns the post that came first. */
+static struct loop_post *
+take_posts(struct loop *loop)
+{
+    /* SWAP: acquire. Partner: PUT. */
+    struct loop_post *post =
+        atomic_exchange_explicit(&loop->posts, NULL, memory_order_acquire);
+    struct loop_post *first = NULL;
+    while (post != NULL && post != &asleep) {
+        struct loop_post *earlier = post->next;
+        post->next = first;
+        first = post;
+        post = earlier;
+    }
+    return first;
+}
+
 static void
 run_pending(struct loop *loop)
 {
-    if (atomic_load_explicit(&loop->posts, memory_order_relaxed) == NULL)
+    if (!has_posts(loop))
         return;
-    /* SWAP: acquire. Partner: PUT. */
-    struct loop_post *post = reversed(
-        atomic_exchange_explicit(&loop->posts, NULL, memory_order_acquire));
+    struct loop_post *post = take_posts(loop);
     while (post != NULL) {
         struct loop_post *next = post->next; /* run() may free the post */
         post->run(post->arg);
@@ -485,8 +513,7 @@ something_waits(struct loop *loop)
 {
     return loop->stopping || loop->active == 0 ||
            !ring_is_empty(&loop->hooks[LOOP_IDLE]) ||
-           !ring_is_empty(&loop->closing) ||
-           atomic_load_explicit(&loop->posts, memory_order_relaxed) != NULL;
+           !ring_is_empty(&loop->closing) || has_posts(loop);
 }
 
 static int64_t
@@ -505,11 +532,11 @@ dispatch(struct loop *loop, struct loop_io *io, uint32_t events)
 {
     if (io->handle.closing)
         return;
-    if (events & (EPOLLERR | EPOLLHUP))
-        events = io->wanted;
-    events &= io->wanted;
-    if (events != 0) {
-        io->ready(io->handle.arg, events);
+    uint32_t broken = events & (EPOLLERR | EPOLLHUP);
+    if (broken != 0)
+        events |= io->wanted; /* a read or a write will tell what it is */
+    if (events & io->wanted) {
+        io->ready(io->handle.arg, (events & io->wanted) | broken);
         loop->stats.calls[LOOP_POLL]++;
     } else if (io->watched != 0) {
         backend_watch(loop, io, io->wanted); /* in vain: not again */
@@ -521,7 +548,11 @@ poll_and_dispatch(struct loop *loop)
 {
     struct epoll_event events[EVENTS];
     int ms = loop_timeout(something_waits(loop), until_timer(loop));
+    if (ms != 0 && !fall_asleep(loop))
+        ms = 0;
     int n = backend_wait(loop, events, ms);
+    if (ms != 0)
+        wake_up(loop);
     loop->stats.calls[LOOP_WAIT] += (uint64_t)n;
     lap(loop, LOOP_WAIT);
     if (n == 0)
@@ -600,7 +631,7 @@ static bool
 is_alive(struct loop *loop)
 {
     return loop->active > 0 || !ring_is_empty(&loop->closing) ||
-           atomic_load_explicit(&loop->posts, memory_order_relaxed) != NULL;
+           has_posts(loop);
 }
 
 void

@@ -114,7 +114,8 @@ void loop_io_init(struct loop *loop, struct loop_io *io, int fd,
 /* From now on calls ready(arg, events) in each turn in which any of `events`
  * holds: EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, level-triggered; 0 for none.
  * ready() is told only what is wanted; after an error or a hang-up that is all
- * of it, so that the next read or write shows what is the matter.
+ * of it, besides EPOLLERR or EPOLLHUP, so that the next read or write shows what
+ * is the matter. While nothing is wanted, of these nothing is heard, either.
  *
  * One epoll_ctl(2) if something is new in `events`, otherwise none: the kernel
  * hears of what is not wanted any more when it brings it in vain.

@@ -12,7 +12,7 @@
 #ifndef PROCESS_H
 #define PROCESS_H
 
-#include "config.h"
+#include "settings.h"
 
 /* What the workers of one configuration share. */
 struct site {

@@ -3,7 +3,7 @@
 #ifndef SERVER_H
 #define SERVER_H
 
-#include "config.h"
+#include "settings.h"
 #include "connection.h"
 #include "log.h"
 #include "loop.h"

@@ -7,7 +7,7 @@
  * that a client does, or fails to do, and nothing that the disk does, makes
  * another client wait. A request goes straight through the files of this folder:
  *
- *   webserver.c    options; config.c: the same in a file
+ *   webserver.c    options; settings.c: the same in a file
  *   process.c      the master and its workers; harden.c: what they give up
  *   server.c       one worker: its loop, its clients, what they share
  *   connection.c   one client: a state machine

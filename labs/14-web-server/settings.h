@@ -1,6 +1,6 @@
-/* config.h - what the operator wants: options, and a file. */
-#ifndef CONFIG_H
-#define CONFIG_H
+/* settings.h - what the operator wants: options, and a file. */
+#ifndef SETTINGS_H
+#define SETTINGS_H
 
 #include <stdbool.h>
 #include <stddef.h>
