@@ -330,6 +330,33 @@ pretend() { # STAGE POINTS STATUS NEXT_TODO
   run ! pgrep -f "$TREE/scripts|inotifywait.* labs"
 }
 
+# --- the handouts as pages
+
+@test "without cmark-gfm the handouts are plain text, and the page says how to get it" {
+  mkdir bin
+  for program in bash awk sed cat cp cut mkdir rm dirname grep; do
+    ln -s "$(command -v $program)" bin
+  done
+  PATH=$TREE/bin run -0 scripts/pages
+  grep 'apt install cmark-gfm' www/handouts/index.html
+  grep "href=\"$STAGE1.txt\"" www/handouts/index.html
+  cmp handouts/$STAGE1.md www/handouts/$STAGE1.txt
+}
+
+@test "with cmark-gfm they are pages whose links lead somewhere" {
+  command -v cmark-gfm || skip "no cmark-gfm (apt-get install cmark-gfm)"
+  scripts/pages
+  [ "$(ls www/handouts/*.html | wc -l)" = $(($(ls handouts/*.md | wc -l) + 1)) ]
+  grep '<table>' www/handouts/$STAGE1.html
+  grep '<title>03: One thread, many clients: select()</title>' www/handouts/03-select-echo.html
+  cd www/handouts
+  for page in *.html; do
+    for link in $(grep -oE '(href|src)="[^"#:]+' "$page" | cut -d'"' -f2); do
+      [ -e "$link" ] || { echo "$page: no $link"; return 1; }
+    done
+  done
+}
+
 # --- dist
 
 @test "make dist: a tree without solutions that builds and checks on its own" {
