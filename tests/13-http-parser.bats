@@ -166,7 +166,7 @@ PARSER=(http_parser.c http_semantics.c http_chunked.c)
 
 # --- what these tests are written with
 
-# build TOOL [OPTIONS] [FILES]: compiles tests/tools/TOOL.c and files of the
+# build TOOL [OPTIONS] [FILES]: compiles TOOL of tests/tools and files of the
 # parser, with the sanitizers that the program in $BIN has, next to it.
 build() {
   local tool=$1 word options=() checks=''
@@ -174,7 +174,11 @@ build() {
   for word; do options+=("${word/#http_/$BIN/http_}"); done
   case $BIN in *asan*) checks='-fsanitize=address,undefined -fno-sanitize-recover=undefined' ;; esac
   # shellcheck disable=SC2086  # a list of options
-  compile "$BIN/$tool" $checks "$ROOT/tests/tools/$tool.c" "${options[@]}"
+  compile "$BIN/$tool" $checks $(sources "$tool") "${options[@]}"
+}
+
+sources() { # of a TOOL: it may have parts, tool-part.c
+  find "$ROOT/tests/tools" -name "$1.c" -o -name "$1-*.c" -o -name parse_cases.c
 }
 
 compile() { # PROGRAM OPTIONS AND FILES
@@ -203,7 +207,7 @@ loads() {
       -o "$BATS_TEST_TMPDIR/$file.o" "$BIN/$file" 2>"$BATS_TEST_TMPDIR/build" ||
       skip "this compiler cannot announce loads: it has no -fsanitize=thread"
   done
-  compile "$BIN/parse_loads" "$ROOT/tests/tools/parse_loads.c" "${objects[@]}" \
+  compile "$BIN/parse_loads" $(sources parse_loads) "${objects[@]}" \
     -Wl,--wrap=memcmp,--wrap=memchr,--wrap=memcpy,--wrap=strncasecmp
   play "$BIN/parse_loads" "$1"
 }

@@ -162,13 +162,14 @@ end_value(struct http_header *h, const char *buf, const char *p)
 /* A short cut for the usual line, like "Accept: text/html": all of it has come,
  * the name has at most fifteen letters, one space follows. It does the work of
  * the next three parts; whatever is unusual is left to them, at the very byte
- * where it begins. */
+ * where it begins. (There are always sixteen bytes in front of end for
+ * suspects(): at least eight here, and the request line.) */
 static const char *
 read_usual_line(struct http_request *r, const char *buf, const char *line,
                 const char *end)
 {
     struct http_header *h = &r->headers[r->header_count];
-    if (end - line < 8 || end - buf < 16)
+    if (end - line < 8)
         return line;
     uint64_t not_name = suspects(line, end, TOKEN);
     uint64_t not_text = suspects(line, end, TEXT);

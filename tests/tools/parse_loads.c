@@ -18,7 +18,10 @@
  */
 #include "parse_cases.h"
 
-#include <stdint.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { MOST = 20000 };
 

@@ -10,6 +10,10 @@
 
 #include "parse_cases.h"
 
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
 static const struct {
     enum class class;
     const char *name;
