@@ -131,12 +131,13 @@ function crash_todo(id,    n, lines, i, t) {
 }
 
 # The TODO that a failure itself names: a stub that ended the program says so; a crash
-# is that of the code in which it happened, a missing ready line that of the ready line.
+# is that of the code in which it happened, unless the test is about a later one (what
+# is missing there may be what breaks here); a missing ready line that of the ready line.
 function named(id,    t) {
     if (stub(id))
         return stub(id)
     if ((t = crash_todo(id)))
-        return t
+        return t > todo[id] ? t : todo[id]
     if (why[id] ~ /actual: +(no ready line|first line was)/ && (number ".ready") in todo)
         return todo[number ".ready"]
     return 0
