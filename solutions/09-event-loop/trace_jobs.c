@@ -288,7 +288,7 @@ submit_again(void *arg, bool ran)
 void
 jobs_many(void)
 {
-    open_pool(POOL_THREADS, IN_FLIGHT);
+    open_pool(POOL_THREADS, 2 * IN_FLIGHT);
     for (int i = 0; i < IN_FLIGHT; i++) {
         submitted++;
         submit(new_job("one of many", work_once, submit_again));
@@ -319,7 +319,7 @@ jobs_meet(void)
     pthread_barrier_t barrier;
     struct pool_job job[POOL_THREADS];
     pthread_barrier_init(&barrier, NULL, POOL_THREADS);
-    open_pool(POOL_THREADS, POOL_THREADS);
+    open_pool(POOL_THREADS, 2 * POOL_THREADS);
     for (int round = 0; round < 50; round++) {
         for (int i = 0; i < POOL_THREADS; i++) {
             job[i] = (struct pool_job){
