@@ -18,6 +18,7 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -46,6 +47,7 @@ struct loop {
     int64_t now;     /* ms, as of the beginning of this phase */
     int64_t lap;     /* ns: the same */
     size_t active;   /* wanted descriptors, started timers and hooks, holds */
+    int held;        /* the holds among them: jobs that are under way */
     uint64_t starts; /* how many timers were started so far */
 
     struct place *heap; /* heap[1] is the first; heap[0] is not used */
@@ -635,6 +637,11 @@ poll_and_dispatch(struct loop *loop)
     int n = backend_wait(loop, events, ms);
     if (ms != 0)
         wake_up(loop);
+    /* One of several jobs is done, and nothing else has happened: let the others
+     * get on. They may be done, too, when it is our turn again, and then we wake
+     * up once for all of them. */
+    if (n == 1 && events[0].data.ptr == NULL && loop->held > 1)
+        sched_yield();
     loop->stats.calls[LOOP_WAIT] += (uint64_t)n;
     lap(loop, LOOP_WAIT);
     if (n == 0)
@@ -748,6 +755,7 @@ void
 loop_hold(struct loop *loop, int n)
 {
     loop->active += (size_t)n;
+    loop->held += n;
 }
 
 struct loop *
