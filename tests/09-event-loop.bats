@@ -7,22 +7,19 @@ load tools/queue
 
 # trace SCENARIO: run loop-trace; it prints exactly what comes on stdin here.
 trace() {
-  local expected
+  local expected ended
   expected=$(cat)
   run_program loop-trace "$1"
-  [ "$STATUS" = 0 ] && [ "$OUT" = "$expected" ] && [ -z "$ERR" ] && return
-  fail "run loop-trace $1" "status 0, and this output:
-$expected" "$(end_of_program)$OUT${ERR:+
-$ERR}" | head -n 60
-  return 1
-}
-
-end_of_program() {
+  [ "$STATUS" != 0 ] || [ "$OUT" != "$expected" ] || [ -n "$ERR" ] || return 0
   case $STATUS in
-    0) echo 'this output:' ;;
-    124) echo 'it did not come to an end, after this output:' ;;
-    *) echo "status $STATUS, and this output:" ;;
+    0) ended='this output' ;;
+    124) ended='it did not come to an end, after this output' ;;
+    *) ended="status $STATUS, after this output" ;;
   esac
+  fail "run loop-trace $1" "status 0, and this output:
+$expected" "$ended:
+$(head -n 30 <<<"$OUT")
+$(head -n 25 <<<"$ERR")"
 }
 
 # stats: what the server says, on a connection of its own: "clients 1 threads ..."
@@ -43,7 +40,9 @@ answers_to() {
   kill -STOP "$PID"
   for fd in "${CLIENTS[@]}"; do echo "$1" >&"$fd"; done
   kill -CONT "$PID"
-  for fd in "${CLIENTS[@]}"; do next_line "$fd"; done
+  for fd in "${CLIENTS[@]}"; do
+    next_line "$fd"
+  done | sed '/(nothing)/q' # who waits for one in vain need not wait for all
 }
 
 # A rule for the fault shim that logs each write to an eventfd.
@@ -369,10 +368,13 @@ turn 1: third
 END
 }
 
-@test "100,000 posts from four threads arrive, each thread's in order" {
+@test "200,000 posts from four threads arrive, each thread's in order" {
   likely "a post is lost between taking the list and the next post"
   trace post-many <<'END'
-100000 posts arrived, 0 out of order
+200000 posts arrived, 0 out of order
+END
+  BIN=$PLAIN trace post-many <<'END' # much faster, and so at the same time
+200000 posts arrived, 0 out of order
 END
 }
 
@@ -427,9 +429,12 @@ END
 
 @test "while a file is read from a slow disk, another client's thousand lines are answered" {
   likely "something blocks the loop: reading belongs to a worker"
-  local steps=() i
+  local steps=() i lines
   seq 1000 >"$BATS_TEST_TMPDIR/slow.txt"
-  for i in {1..1000}; do steps+=(send "echo $i\n" expect "$i\n"); done
+  for i in {0..9}; do # a hundred at a time
+    lines=$(seq -f 'echo %g\n' $((100 * i + 1)) $((100 * i + 100)) | tr -d '\n')
+    steps+=(send "$lines" expect "${lines//echo /}")
+  done
   FAULTS='open:delay=2000:path=slow.txt' start_server line-server
   tcp on a send "read $BATS_TEST_TMPDIR/slow.txt\n" on b "${steps[@]}" \
     on a silence 1 expect '3893 bytes, 1000 lines\n'

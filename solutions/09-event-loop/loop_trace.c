@@ -103,11 +103,12 @@ closed_quietly(void *arg)
 void
 close_thing(struct thing *t, void (*when_closed)(void *arg))
 {
+    int other_end = t->other_end, end = t->io.fd;
     loop_close(&t->handle, when_closed);
-    if (t->other_end < 0)
+    if (other_end < 0)
         return;
-    close(t->io.fd);
-    close(t->other_end);
+    close(end);
+    close(other_end);
 }
 
 /* --- callbacks that several scenarios use -------------------------------- */

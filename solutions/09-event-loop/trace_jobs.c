@@ -51,7 +51,7 @@ post_thread(void)
     pthread_join(thread, NULL);
 }
 
-enum { POSTERS = 4, POSTS = 25000 };
+enum { POSTERS = 4, POSTS = 50000 };
 static int arrived, wrong_order;
 
 static void
