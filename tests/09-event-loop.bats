@@ -275,6 +275,7 @@ turn 1: b
 turn 1: a is closed
 turn 2: b is closed
 turn 3: c is closed
+turn 4: d, due in a minute is closed
 END
 }
 
@@ -339,6 +340,9 @@ END
 first, on the thread of the loop: yes
 second, on the thread of the loop: yes
 third, on the thread of the loop: yes
+END
+  trace post-ping <<'END'
+3000 posts, one after the other
 END
 }
 
@@ -563,7 +567,7 @@ END
   likely "a post or a job is touched after it was handed over"
   local scenario
   build_tsan
-  for scenario in post-thread post-many jobs-many jobs-cancel jobs-end; do
+  for scenario in post-thread post-ping post-many jobs-many jobs-cancel jobs-end; do
     BIN=$TSAN run_program loop-trace "$scenario"
     [ "$STATUS" = 0 ] || fail "run loop-trace $scenario, built by make tsan" \
       "status 0, and no report" "status $STATUS

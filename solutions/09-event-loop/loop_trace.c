@@ -362,6 +362,7 @@ static const struct {
     {"close-in-closed", close_in_closed},
     {"post-order", post_order},
     {"post-thread", post_thread},
+    {"post-ping", post_ping},
     {"post-many", post_many},
     {"starvation", starvation},
     {"stop", stop},

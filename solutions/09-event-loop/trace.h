@@ -96,6 +96,7 @@ void reused(void);
 void close_in_closed(void);
 void post_order(void);
 void post_thread(void);
+void post_ping(void);
 void post_many(void);
 void jobs(void);
 void jobs_full(void);

@@ -188,6 +188,9 @@ close_in_closed(void)
     a->victim = new_hook("b", LOOP_CHECK, tell);
     a->victim->victim = new_io("c", tell_events);
     must(loop_io_want(&a->victim->victim->io, 0) == 0, "loop_io_want");
+    struct thing *late = new_timer("d, due in a minute", tell);
+    loop_timer_start(&late->timer, 60000, 0); /* nobody must wait for it */
+    a->victim->victim->victim = late;
     close_thing(a, closed_close_next);
     close_thing(a, closed); /* once is enough */
     loop_timer_start(&a->timer, 0, 0);

@@ -1,6 +1,7 @@
 /* The scenarios of loop-trace that are about other threads. */
 #include "trace.h"
 
+#include <sched.h>
 #include <semaphore.h>
 
 /* --- posts --------------------------------------------------------------- */
@@ -49,6 +50,59 @@ post_thread(void)
     must(pthread_create(&thread, NULL, post_slowly, NULL) == 0, "thread");
     loop_run(loop);
     pthread_join(thread, NULL);
+}
+
+/* Each post comes just when the loop, which has run the one before, goes to
+ * sleep. */
+enum { PINGS = 3000 };
+static _Atomic int pings;
+
+static void
+count_ping(void *arg)
+{
+    (void)arg;
+    if (++pings == PINGS)
+        loop_hold(loop, -1);
+}
+
+/* On a processor of its own, if there is one: they are to run at the same time. */
+static void
+move_to_cpu(int n)
+{
+    cpu_set_t all, one;
+    CPU_ZERO(&one);
+    CPU_SET(n, &one);
+    if (sched_getaffinity(0, sizeof all, &all) == 0 && CPU_ISSET(n, &all))
+        sched_setaffinity(0, sizeof one, &one);
+}
+
+static void *
+ping(void *arg)
+{
+    struct loop_post *post = arg;
+    move_to_cpu(1);
+    for (int i = 0; i < PINGS; i++) {
+        for (unsigned spins = 1; pings < i; spins++)
+            if (spins % 1000 == 0)
+                sched_yield();
+        for (volatile int spins = i % 200; spins > 0; spins--)
+            ; /* a little later each time, to hit every moment */
+        loop_post(loop, post);
+    }
+    return NULL;
+}
+
+void
+post_ping(void)
+{
+    pthread_t thread;
+    struct loop_post post = {.run = count_ping};
+    loop_hold(loop, 1);
+    must(pthread_create(&thread, NULL, ping, &post) == 0, "thread");
+    move_to_cpu(0);
+    loop_run(loop);
+    pthread_join(thread, NULL);
+    printf("%d posts, one after the other\n", pings);
 }
 
 enum { POSTERS = 4, POSTS = 50000 };
@@ -273,16 +327,14 @@ work_once(void *arg)
 }
 
 static void
-submit_again(void *arg, bool ran)
+submit_next(void *arg, bool ran)
 {
-    struct thing *t = arg;
     finished += ran;
-    if (submitted == JOBS) {
-        free(t);
+    free(arg); /* ASan sees a worker that is not done with it yet */
+    if (submitted == JOBS)
         return;
-    }
     submitted++;
-    submit(t);
+    submit(new_job("one of many", work_once, submit_next));
 }
 
 void
@@ -291,7 +343,7 @@ jobs_many(void)
     open_pool(POOL_THREADS, 2 * IN_FLIGHT);
     for (int i = 0; i < IN_FLIGHT; i++) {
         submitted++;
-        submit(new_job("one of many", work_once, submit_again));
+        submit(new_job("one of many", work_once, submit_next));
     }
     loop_run(loop);
     printf("%d jobs submitted, %d run, %d done\n", submitted, worked, finished);
