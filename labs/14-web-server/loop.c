@@ -18,6 +18,7 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -46,6 +47,7 @@ struct loop {
     int64_t now;     /* ms, as of the beginning of this phase */
     int64_t lap;     /* ns: the same */
     size_t active;   /* wanted descriptors, started timers and hooks, holds */
+    int held;        /* the holds among them: jobs that are under way */
     uint64_t starts; /* how many timers were started so far */
 
     struct place *heap; /* heap[1] is the first; heap[0] is not used */
@@ -261,11 +263,13 @@ next_due(const struct loop_timer *timer, int64_t now)
 static void
 run_timers(struct loop *loop)
 {
-    uint64_t limit = loop->starts, calls = 0;
+    if (loop->timers == 0 || loop->heap[1].due > loop->now)
+        return;
+    uint64_t limit = loop->starts;
     while (loop->timers > 0 && loop->heap[1].due <= loop->now) {
         struct loop_timer *timer = loop->heap[1].timer;
         if (timer->order != loop->heap[1].order) {
-            sift_down(loop, 1, place_of(timer)); /* it was put off */
+            sift_down(loop, 1, place_of(timer));
             continue;
         }
         if (timer->order >= limit)
@@ -275,11 +279,9 @@ run_timers(struct loop *loop)
         else
             loop_timer_stop(timer);
         timer->run(timer->handle.arg);
-        calls++;
+        loop->stats.calls[LOOP_TIMERS]++;
     }
-    loop->stats.calls[LOOP_TIMERS] += calls;
-    if (calls > 0)
-        lap(loop, LOOP_TIMERS);
+    lap(loop, LOOP_TIMERS);
 }
 
 /* --- posts --------------------------------------------------------------- */
@@ -298,10 +300,10 @@ loop_post(struct loop *loop, struct loop_post *post)
      * before it. Partner: SWAP. */
     while (!atomic_compare_exchange_weak_explicit(
         &loop->posts, &last, post, memory_order_release, memory_order_relaxed));
-    /* Only the first one has to wake the loop, and only if it sleeps. */
     uint64_t one = 1;
-    if (last == &asleep && write(loop->wakeup, &one, sizeof one) < 0)
-        abort(); /* only a counter of 2^64 - 1 is in its way */
+    if (last == &asleep)
+        while (write(loop->wakeup, &one, sizeof one) < 0 && errno == EINTR)
+            ; /* EAGAIN: so many wake-ups are there that no more fit in */
 }
 
 static bool
@@ -328,35 +330,24 @@ wake_up(struct loop *loop)
         &loop->posts, &none, NULL, memory_order_relaxed, memory_order_relaxed);
 }
 
-/* Takes the whole list out; what is posted from now on is for the next turn.
- * Returns the post that came first. */
-static struct loop_post *
-take_posts(struct loop *loop)
-{
-    /* SWAP: acquire. Partner: PUT. */
-    struct loop_post *post =
-        atomic_exchange_explicit(&loop->posts, NULL, memory_order_acquire);
-    struct loop_post *first = NULL;
-    while (post != NULL && post != &asleep) {
-        struct loop_post *earlier = post->next;
-        post->next = first;
-        first = post;
-        post = earlier;
-    }
-    return first;
-}
-
 static void
 run_pending(struct loop *loop)
 {
     if (!has_posts(loop))
         return;
-    struct loop_post *post = take_posts(loop);
-    while (post != NULL) {
-        struct loop_post *next = post->next; /* run() may free the post */
-        post->run(post->arg);
+    /* SWAP: acquire. Partner: PUT. */
+    struct loop_post *post =
+        atomic_exchange_explicit(&loop->posts, NULL, memory_order_acquire);
+    struct loop_post *first = NULL, *next;
+    for (; post != NULL && post != &asleep; post = next) {
+        next = post->next;
+        post->next = first;
+        first = post;
+    }
+    for (; first != NULL; first = next) {
+        next = first->next;
+        first->run(first->arg);
         loop->stats.calls[LOOP_PENDING]++;
-        post = next;
     }
     lap(loop, LOOP_PENDING);
 }
@@ -397,9 +388,9 @@ loop_hook_stop(struct loop_hook *hook)
 static void
 run_hooks(struct loop *loop, enum loop_phase phase)
 {
-    struct loop_link todo;
     if (ring_is_empty(&loop->hooks[phase]))
         return;
+    struct loop_link todo;
     ring_move(&todo, &loop->hooks[phase]);
     while (!ring_is_empty(&todo)) {
         struct loop_link *link = ring_remove(todo.next);
@@ -539,7 +530,7 @@ dispatch(struct loop *loop, struct loop_io *io, uint32_t events)
         io->ready(io->handle.arg, (events & io->wanted) | broken);
         loop->stats.calls[LOOP_POLL]++;
     } else if (io->watched != 0) {
-        backend_watch(loop, io, io->wanted); /* in vain: not again */
+        backend_watch(loop, io, io->wanted);
     }
 }
 
@@ -553,6 +544,11 @@ poll_and_dispatch(struct loop *loop)
     int n = backend_wait(loop, events, ms);
     if (ms != 0)
         wake_up(loop);
+    /* One of several jobs is done, and nothing else has happened: let the others
+     * get on. They may be done, too, when it is our turn again, and then we wake
+     * up once for all of them. */
+    if (n == 1 && events[0].data.ptr == NULL && loop->held > 1)
+        sched_yield();
     loop->stats.calls[LOOP_WAIT] += (uint64_t)n;
     lap(loop, LOOP_WAIT);
     if (n == 0)
@@ -655,6 +651,7 @@ void
 loop_hold(struct loop *loop, int n)
 {
     loop->active += (size_t)n;
+    loop->held += n;
 }
 
 struct loop *

@@ -81,7 +81,7 @@ run(void *arg)
         job->work(job->arg);
         atomic_fetch_sub(&pool->busy, 1);
     }
-    loop_post(job->loop, &job->post); /* the job is the loop's again */
+    loop_post(job->loop, &job->post);
 }
 
 /* After a job went in: sees to it that somebody looks for it. */

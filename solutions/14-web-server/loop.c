@@ -18,6 +18,7 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -46,6 +47,7 @@ struct loop {
     int64_t now;     /* ms, as of the beginning of this phase */
     int64_t lap;     /* ns: the same */
     size_t active;   /* wanted descriptors, started timers and hooks, holds */
+    int held;        /* the holds among them: jobs that are under way */
     uint64_t starts; /* how many timers were started so far */
 
     struct place *heap; /* heap[1] is the first; heap[0] is not used */
@@ -164,6 +166,13 @@ sift_up(struct loop *loop, uint32_t i, struct place place)
 static void
 sift_down(struct loop *loop, uint32_t i, struct place place)
 {
+    /* TODO 2: let the place sink until none below it comes before it.
+     * The two places below i are 2 * i and 2 * i + 1, as long as they are not
+     * beyond loop->timers. While the earlier one of them is before `place`, it
+     * moves up to i, and i moves down to where it was. put() tells a timer where
+     * it is now. With the stub only two timers are in order.
+     * STUB:
+     */
     for (;;) {
         uint32_t child = 2 * i;
         if (child < loop->timers &&
@@ -174,6 +183,7 @@ sift_down(struct loop *loop, uint32_t i, struct place place)
         put(loop, i, loop->heap[child]);
         i = child;
     }
+    /* END TODO 2 */
     put(loop, i, place);
 }
 
@@ -261,11 +271,26 @@ next_due(const struct loop_timer *timer, int64_t now)
 static void
 run_timers(struct loop *loop)
 {
-    uint64_t limit = loop->starts, calls = 0;
+    if (loop->timers == 0 || loop->heap[1].due > loop->now)
+        return;
+    /* TODO 1: call the timers that are due, and no others.
+     * As long as heap[1] is due: Has its timer another order than the place?
+     * Then it was started again, for later: sift_down() with its place_of().
+     * Was it started in this phase? Then all behind it were, too, and it is for
+     * the next turn. Otherwise stop it, or schedule() the next_due() time if it
+     * repeats; and only then call it: it may stop, start or close any timer,
+     * itself too. So look at heap[1] anew after that. Count the calls in
+     * stats.calls[LOOP_TIMERS].
+     * STUB: (void)next_due;
+     * STUB: (void)place_of;
+     * STUB: (void)sift_down;
+     * STUB: todo
+     */
+    uint64_t limit = loop->starts;
     while (loop->timers > 0 && loop->heap[1].due <= loop->now) {
         struct loop_timer *timer = loop->heap[1].timer;
         if (timer->order != loop->heap[1].order) {
-            sift_down(loop, 1, place_of(timer)); /* it was put off */
+            sift_down(loop, 1, place_of(timer));
             continue;
         }
         if (timer->order >= limit)
@@ -275,11 +300,10 @@ run_timers(struct loop *loop)
         else
             loop_timer_stop(timer);
         timer->run(timer->handle.arg);
-        calls++;
+        loop->stats.calls[LOOP_TIMERS]++;
     }
-    loop->stats.calls[LOOP_TIMERS] += calls;
-    if (calls > 0)
-        lap(loop, LOOP_TIMERS);
+    /* END TODO 1 */
+    lap(loop, LOOP_TIMERS);
 }
 
 /* --- posts --------------------------------------------------------------- */
@@ -290,6 +314,17 @@ static struct loop_post
 void
 loop_post(struct loop *loop, struct loop_post *post)
 {
+    /* TODO 8: put the post in front of the list, and wake the loop if it sleeps.
+     * Any number of threads do this at the same time: load `posts`, let
+     * post->next be what you found, and put the post there with a compare-and-
+     * swap; if that fails somebody was faster, and you begin again (PUT). What
+     * did you replace? Only if it was `asleep` the loop has to be woken: write
+     * the number 1, 8 bytes, to loop->wakeup. In all other cases it is awake, or
+     * somebody has just woken it.
+     * STUB: (void)loop;
+     * STUB: (void)post;
+     * STUB: todo
+     */
     struct loop_post *last =
         atomic_load_explicit(&loop->posts, memory_order_relaxed);
     do
@@ -298,10 +333,11 @@ loop_post(struct loop *loop, struct loop_post *post)
      * before it. Partner: SWAP. */
     while (!atomic_compare_exchange_weak_explicit(
         &loop->posts, &last, post, memory_order_release, memory_order_relaxed));
-    /* Only the first one has to wake the loop, and only if it sleeps. */
     uint64_t one = 1;
-    if (last == &asleep && write(loop->wakeup, &one, sizeof one) < 0)
-        abort(); /* only a counter of 2^64 - 1 is in its way */
+    if (last == &asleep)
+        while (write(loop->wakeup, &one, sizeof one) < 0 && errno == EINTR)
+            ; /* EAGAIN: so many wake-ups are there that no more fit in */
+    /* END TODO 8 */
 }
 
 static bool
@@ -328,36 +364,38 @@ wake_up(struct loop *loop)
         &loop->posts, &none, NULL, memory_order_relaxed, memory_order_relaxed);
 }
 
-/* Takes the whole list out; what is posted from now on is for the next turn.
- * Returns the post that came first. */
-static struct loop_post *
-take_posts(struct loop *loop)
-{
-    /* SWAP: acquire. Partner: PUT. */
-    struct loop_post *post =
-        atomic_exchange_explicit(&loop->posts, NULL, memory_order_acquire);
-    struct loop_post *first = NULL;
-    while (post != NULL && post != &asleep) {
-        struct loop_post *earlier = post->next;
-        post->next = first;
-        first = post;
-        post = earlier;
-    }
-    return first;
-}
-
 static void
 run_pending(struct loop *loop)
 {
     if (!has_posts(loop))
         return;
-    struct loop_post *post = take_posts(loop);
-    while (post != NULL) {
-        struct loop_post *next = post->next; /* run() may free the post */
-        post->run(post->arg);
-        loop->stats.calls[LOOP_PENDING]++;
-        post = next;
+    /* TODO 9: take the whole list out, bring it in order, and run it.
+     * The list has the last post in front: turn it round before you run it; it
+     * ends with NULL or with &asleep. What is posted while it runs is for the
+     * next turn. run() may free its post: fetch `next` before. The stub runs
+     * them from the last to the first, and does not stop while there are more.
+     * STUB: struct loop_post *post, *next;
+     * STUB: while ((post = atomic_exchange(&loop->posts, NULL)) != NULL)
+     * STUB:     for (; post != NULL && post != &asleep; post = next) {
+     * STUB:         next = post->next;
+     * STUB:         post->run(post->arg);
+     * STUB:     }
+     */
+    /* SWAP: acquire. Partner: PUT. */
+    struct loop_post *post =
+        atomic_exchange_explicit(&loop->posts, NULL, memory_order_acquire);
+    struct loop_post *first = NULL, *next;
+    for (; post != NULL && post != &asleep; post = next) {
+        next = post->next;
+        post->next = first;
+        first = post;
     }
+    for (; first != NULL; first = next) {
+        next = first->next;
+        first->run(first->arg);
+        loop->stats.calls[LOOP_PENDING]++;
+    }
+    /* END TODO 9 */
     lap(loop, LOOP_PENDING);
 }
 
@@ -397,9 +435,23 @@ loop_hook_stop(struct loop_hook *hook)
 static void
 run_hooks(struct loop *loop, enum loop_phase phase)
 {
-    struct loop_link todo;
     if (ring_is_empty(&loop->hooks[phase]))
         return;
+    /* TODO 7: call each hook once, whatever the hooks do to each other.
+     * Any of them may stop or close any other, also the next one, and start new
+     * ones, which are for the next turn. So keep no pointer across a call: move
+     * all of them to a ring of their own, and while there is one in it, take the
+     * first out, append it to the hooks of the phase, and call it. Whoever is
+     * stopped is in neither ring. The stub keeps a pointer to the next one.
+     * STUB: struct loop_link *link = loop->hooks[phase].next, *next;
+     * STUB: for (; link != &loop->hooks[phase]; link = next) {
+     * STUB:     struct loop_hook *hook =
+     * STUB:         OWNER(link, struct loop_hook, handle.link);
+     * STUB:     next = link->next;
+     * STUB:     hook->run(hook->handle.arg);
+     * STUB: }
+     */
+    struct loop_link todo;
     ring_move(&todo, &loop->hooks[phase]);
     while (!ring_is_empty(&todo)) {
         struct loop_link *link = ring_remove(todo.next);
@@ -408,6 +460,7 @@ run_hooks(struct loop *loop, enum loop_phase phase)
         hook->run(hook->handle.arg);
         loop->stats.calls[phase]++;
     }
+    /* END TODO 7 */
     lap(loop, phase);
 }
 
@@ -418,6 +471,16 @@ run_hooks(struct loop *loop, enum loop_phase phase)
 static int
 backend_watch(struct loop *loop, struct loop_io *io, uint32_t events)
 {
+    /* TODO 4: tell the kernel what to look for on io->fd.
+     * epoll_ctl(2) with EPOLL_CTL_ADD if io is not on its list yet, which is
+     * when io->watched is 0; EPOLL_CTL_DEL if `events` is 0; EPOLL_CTL_MOD in
+     * all other cases. data.ptr is io: that is what dispatch() gets. Only when
+     * that has worked, io->watched is what the kernel knows. Level-triggered.
+     * STUB: (void)loop;
+     * STUB: (void)io;
+     * STUB: (void)events;
+     * STUB: todo
+     */
     int operation = io->watched == 0 ? EPOLL_CTL_ADD
                     : events == 0    ? EPOLL_CTL_DEL
                                      : EPOLL_CTL_MOD;
@@ -426,6 +489,7 @@ backend_watch(struct loop *loop, struct loop_io *io, uint32_t events)
         return -1;
     io->watched = events;
     return 0;
+    /* END TODO 4 */
 }
 
 /* The eventfd is the one descriptor that is edge-triggered: each write is an
@@ -499,11 +563,20 @@ loop_io_want(struct loop_io *io, uint32_t events)
 int
 loop_timeout(bool something_waits, int64_t until_timer)
 {
+    /* TODO 3: say how long the poll may wait.
+     * The rule stands in loop.h. epoll_wait(2) takes an int, and a timer may be
+     * 2^40 ms away: wait INT32_MAX then, and ask again. With the stub the loop
+     * never sleeps.
+     * STUB: (void)something_waits;
+     * STUB: (void)until_timer;
+     * STUB: return 0;
+     */
     if (something_waits)
         return 0;
     if (until_timer < 0)
         return -1;
     return until_timer < INT32_MAX ? (int)until_timer : INT32_MAX;
+    /* END TODO 3 */
 }
 
 /* What can go on without anything new from the kernel. Check hooks are no reason
@@ -530,6 +603,16 @@ until_timer(const struct loop *loop)
 static void
 dispatch(struct loop *loop, struct loop_io *io, uint32_t events)
 {
+    /* TODO 5: tell io of the events that it wants.
+     * It may have been closed since the kernel handed this event out: then it
+     * hears nothing. EPOLLERR and EPOLLHUP stand for all that is wanted, and
+     * are told besides. If nothing is left, the event came in vain, and it will
+     * come again in the next turn: backend_watch() what is wanted now, if io is
+     * on the kernel's list. Count the calls in stats.calls[LOOP_POLL]. The
+     * stub tells everything to everybody.
+     * STUB: (void)loop;
+     * STUB: io->ready(io->handle.arg, events);
+     */
     if (io->handle.closing)
         return;
     uint32_t broken = events & (EPOLLERR | EPOLLHUP);
@@ -539,8 +622,9 @@ dispatch(struct loop *loop, struct loop_io *io, uint32_t events)
         io->ready(io->handle.arg, (events & io->wanted) | broken);
         loop->stats.calls[LOOP_POLL]++;
     } else if (io->watched != 0) {
-        backend_watch(loop, io, io->wanted); /* in vain: not again */
+        backend_watch(loop, io, io->wanted);
     }
+    /* END TODO 5 */
 }
 
 static void
@@ -553,6 +637,11 @@ poll_and_dispatch(struct loop *loop)
     int n = backend_wait(loop, events, ms);
     if (ms != 0)
         wake_up(loop);
+    /* One of several jobs is done, and nothing else has happened: let the others
+     * get on. They may be done, too, when it is our turn again, and then we wake
+     * up once for all of them. */
+    if (n == 1 && events[0].data.ptr == NULL && loop->held > 1)
+        sched_yield();
     loop->stats.calls[LOOP_WAIT] += (uint64_t)n;
     lap(loop, LOOP_WAIT);
     if (n == 0)
@@ -585,12 +674,23 @@ stop(struct loop_handle *handle)
 void
 loop_close(struct loop_handle *handle, void (*closed)(void *arg))
 {
+    /* TODO 6: stop the handle, and put off what is to happen when it is closed.
+     * Its event may be in the batch that is being dispatched, its place in the
+     * ring that is being walked: the memory has to stay until the turn is over.
+     * So mark it, remember `closed`, and append it to the ring `closing`. A
+     * handle that is closing already is left alone. The stub calls closed() at
+     * once, which often goes well.
+     * STUB: stop(handle);
+     * STUB: if (closed != NULL)
+     * STUB:     closed(handle->arg);
+     */
     if (handle->closing)
         return;
     stop(handle);
     handle->closing = true;
     handle->closed = closed;
     ring_append(&handle->loop->closing, &handle->link);
+    /* END TODO 6 */
 }
 
 /* Here, and nowhere else, memory of handles goes. */
@@ -655,6 +755,7 @@ void
 loop_hold(struct loop *loop, int n)
 {
     loop->active += (size_t)n;
+    loop->held += n;
 }
 
 struct loop *

@@ -73,6 +73,19 @@ run(void *arg)
 {
     struct pool_job *job = arg;
     struct pool *pool = job->pool;
+    /* TODO 11: run the job unless it was cancelled, and tell its loop.
+     * pool_cancel() moves the state from QUEUED to CANCELLED with a compare-and-
+     * swap; here it moves from QUEUED to RUNNING in the same way, and only one of
+     * the two can succeed. When the pool is ending, cancel it yourself first.
+     * pool->busy counts those that are in work(). At last loop_post() it, cancelled
+     * or not, and touch the job no more: it is the loop's. The stub
+     * knows no cancelling.
+     * STUB: atomic_store(&job->state, RUNNING);
+     * STUB: atomic_fetch_add(&pool->busy, 1);
+     * STUB: job->work(job->arg);
+     * STUB: atomic_fetch_sub(&pool->busy, 1);
+     * STUB: loop_post(job->loop, &job->post);
+     */
     if (atomic_load(&pool->ending))
         pool_cancel(job);
     int queued = QUEUED;
@@ -81,7 +94,8 @@ run(void *arg)
         job->work(job->arg);
         atomic_fetch_sub(&pool->busy, 1);
     }
-    loop_post(job->loop, &job->post); /* the job is the loop's again */
+    loop_post(job->loop, &job->post);
+    /* END TODO 11 */
 }
 
 /* After a job went in: sees to it that somebody looks for it. */
@@ -166,6 +180,21 @@ pool_submit(struct pool *pool, struct loop *loop, struct pool_job *job)
     job->pool = pool;
     job->loop = loop;
     job->post = (struct loop_post){.run = finish, .arg = job};
+    /* TODO 10: hand the job over to a worker, or refuse it.
+     * Its state is QUEUED before it is in the queue, as a worker may have it a
+     * moment later. jq_try_push() it, to be run with run(): jq_push() would
+     * block the loop. If there is no room the state is IDLE again, and the answer
+     * false. Otherwise tell() the workers, and loop_hold() the loop until
+     * finish(). The stub does the work on the loop's own thread.
+     * STUB: (void)pool;
+     * STUB: (void)run;
+     * STUB: (void)tell;
+     * STUB: atomic_store(&job->state, RUNNING);
+     * STUB: job->work(job->arg);
+     * STUB: loop_hold(loop, 1);
+     * STUB: loop_post(loop, &job->post);
+     * STUB: return true;
+     */
     atomic_store(&job->state, QUEUED);
     if (jq_try_push(pool->queue, (struct job){run, job}) != JQ_OK) {
         atomic_store(&job->state, IDLE);
@@ -174,6 +203,7 @@ pool_submit(struct pool *pool, struct loop *loop, struct pool_job *job)
     tell(pool);
     loop_hold(loop, 1);
     return true;
+    /* END TODO 10 */
 }
 
 bool
