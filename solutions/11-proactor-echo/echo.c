@@ -184,8 +184,8 @@ announce(int listener)
 
 /* SIGTERM and SIGINT as a descriptor, so that they come like everything else:
  * as the completion of a read. It is a blocking one, and so are the sockets: an
- * operation waits, whereas on a descriptor with O_NONBLOCK io_uring would come
- * back with EAGAIN. (The emulation sets O_NONBLOCK itself.) */
+ * operation is to wait, and some kernels take O_NONBLOCK for a wish that it
+ * does not. (The emulation sets O_NONBLOCK itself.) */
 static int
 signal_descriptor(void)
 {
