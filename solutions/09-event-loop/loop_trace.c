@@ -317,7 +317,7 @@ end(void)
     printf("nothing there: it ends at once\n");
     struct thing *timer = new_timer("a timer that is stopped", print);
     struct thing *io = new_io("a descriptor that is not wanted", tell_events);
-    loop_timer_start(&timer->timer, 60000, 0);
+    loop_timer_start(&timer->timer, INT64_MAX, INT64_MAX);
     loop_timer_stop(&timer->timer);
     must(loop_io_want(&io->io, 0) == 0, "loop_io_want");
     loop_run(loop);

@@ -100,7 +100,7 @@ ring_remove(struct loop_link *link)
     return link;
 }
 
-/* All that is in `from` is in `to` afterwards, which was empty. */
+/* Empties `from`; all that was in it is in `to` afterwards. */
 static void
 ring_move(struct loop_link *to, struct loop_link *from)
 {
@@ -229,13 +229,22 @@ schedule(struct loop_timer *timer, int64_t due)
      * deadline off with every request pays nothing for that. */
 }
 
+/* Between 0 and 70 million years: with more, due times would overflow. */
+static int64_t
+within_reason(int64_t ms)
+{
+    if (ms < 0)
+        return 0;
+    return ms < INT64_MAX / 4 ? ms : INT64_MAX / 4;
+}
+
 void
 loop_timer_start(struct loop_timer *timer, int64_t ms, int64_t repeat)
 {
     if (timer->handle.closing)
         return;
-    timer->repeat = repeat;
-    schedule(timer, timer->handle.loop->now + (ms > 0 ? ms : 0));
+    timer->repeat = within_reason(repeat);
+    schedule(timer, timer->handle.loop->now + within_reason(ms));
 }
 
 void
@@ -308,8 +317,8 @@ run_timers(struct loop *loop)
 
 /* --- posts --------------------------------------------------------------- */
 
-static struct loop_post
-    asleep; /* stands for an empty list, and a loop asleep */
+/* Stands for an empty list, and a loop that sleeps. */
+static struct loop_post asleep;
 
 void
 loop_post(struct loop *loop, struct loop_post *post)
