@@ -51,6 +51,7 @@ struct entry {
     size_t cost;                 /* bytes that it counts for */
     uint8_t queue;               /* where it is: see cache.c */
     uint8_t uses;                /* lately, up to 3 */
+    bool refreshing;             /* a worker compares it: see refresh.h */
     struct entry *chain;         /* the next one with such a hash */
     struct entry *older, *newer; /* in the queue */
     size_t key_length;

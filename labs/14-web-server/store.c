@@ -18,6 +18,7 @@
  */
 #include "store.h"
 #include "load.h"
+#include "refresh.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -245,6 +246,7 @@ store_init(struct store *s, struct loop *loop, struct pool *pool,
 void
 store_destroy(struct store *s)
 {
+    refresh_drop(s);
     entry_release(s->busy);
     close(s->root.fd);
 }
@@ -253,8 +255,13 @@ struct entry *
 store_peek(struct store *s, const char *key, size_t length)
 {
     struct entry *e = cache_find(s->cache, key, length);
-    if (!e || loop_now(s->loop) - e->checked >= TRUST)
+    if (!e)
         return NULL;
+    long age = loop_now(s->loop) - e->checked;
+    if (age >= TRUST)
+        return NULL;
+    if (age >= REFRESH_AFTER)
+        refresh_add(s, e);
     s->numbers.hits++;
     return entry_hold(e);
 }

@@ -11,6 +11,7 @@
  * are served one after another, all of them use the same two.
  */
 #include "server.h"
+#include "refresh.h"
 
 #include <err.h>
 #include <errno.h>
@@ -383,11 +384,13 @@ collect(struct server *s)
     to[WARMED] = n->warmed;
 }
 
-/* In the phase prepare: before the loop sleeps, others can see the numbers. */
+/* In the phase prepare: before the loop sleeps, workers get what is to be
+ * compared, and others can see the numbers. */
 static void
 publish(void *arg)
 {
     struct server *s = arg;
+    refresh_flush(&s->store);
     collect(s);
     for (int i = 0; s->slot && i < NUMBERS; i++)
         atomic_store_explicit(&s->slot->numbers[i], s->numbers[i],
