@@ -128,6 +128,21 @@ put_field(struct text *t, const struct http_request *r, const char *buf,
 }
 
 static void
+put_request(struct text *t, const struct http_request *r, const char *buf)
+{
+    put(t, " \"");
+    if (r) {
+        put_escaped(t, buf + r->method.at, r->method.len);
+        put(t, " ");
+        put_escaped(t, buf + r->target.at, r->target.len);
+        put(t, r->minor_version == 0 ? " HTTP/1.0" : " HTTP/1.1");
+    } else {
+        put(t, "-");
+    }
+    put(t, "\" ");
+}
+
+static void
 put_peer(struct text *t, const struct in6_addr *peer)
 {
     char name[INET6_ADDRSTRLEN];
@@ -161,12 +176,11 @@ log_answer(struct log *l, const struct in6_addr *peer,
         loop_timer_start(&l->timer, EVERY, 0);
     /* TODO 24: write a line of the log.
      * Without room for LINE_MAX_SIZE in the buffer, flush(); if there is still
-     * none, count the line as lost. Then one after another: put_peer(), " - - ",
-     * put_time(), the request as `"GET /path HTTP/1.1"`, or "-" if there was
-     * none, the status, the bytes of the body, and the fields Referer and
-     * User-Agent. Everything that the client has sent goes through
-     * put_escaped(): it could contain a quote, or the escape sequences of a
-     * terminal. End the line with '\n', and add its length to used[]. The stub
+     * none, count the line as lost. Then one after another: put_peer(), two
+     * dashes for names that nobody knows, put_time(), put_request(), the status, the bytes of the body, and the
+     * fields Referer and User-Agent (put_field()). What the client has sent is
+     * escaped there: it could contain a quote, or what makes a terminal do
+     * things. End the line with '\n', and add its length to used[]. The stub
      * writes nothing.
      */
     (void)l;
@@ -177,6 +191,7 @@ log_answer(struct log *l, const struct in6_addr *peer,
     (void)now;
     (void)put_field;
     (void)put_peer;
+    (void)put_request;
     (void)put_time;
 }
 

@@ -13,8 +13,8 @@
 #include "process.h"
 #include "harden.h"
 #include "log.h"
-#include "server.h"
 #include "stats.h"
+#include "worker.h"
 
 #include <err.h>
 #include <errno.h>
@@ -164,10 +164,10 @@ serve(const struct site *site, struct stats *stats, pid_t master)
     if (master != 0 &&
         (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != master))
         return;
-    server_start(&s, c, site->listener, root, stats, log);
+    worker_start(&s, c, site->listener, root, stats, log);
     if (master == 0)
         announce(site->listener);
-    server_run(&s);
+    worker_run(&s);
 }
 
 /* Starts a process in a free place, or notes when to try again. */

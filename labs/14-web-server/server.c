@@ -1,5 +1,5 @@
 /*
- * One worker process: a loop, its connections, and what they share.
+ * The connections of a worker process, and what they share.
  *
  * A connection is always in one state (see connection.h), and the state decides
  * two things, here and nowhere else: which events the loop is asked for, and
@@ -11,28 +11,18 @@
  * are served one after another, all of them use the same two.
  */
 #include "server.h"
-#include "refresh.h"
 
 #include <err.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/tcp.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 enum {
     ACCEPT_MAX = 64,   /* new clients in one turn: the old ones wait */
     ACCEPT_REST = 100, /* ms without accept() after descriptors ran out */
-    LINGER_MAX = 5,    /* seconds for a client that ignores our end */
-    GRACE = 2000,      /* ms for an idle client of a server that ends */
     SPARE_MAX = 64,    /* buffers that are kept for the next burst */
-    FILES_PART = 8,    /* of the descriptors: for files that stay open */
-    RESERVED = 64,     /* descriptors for everything else */
 };
 
 static const uint32_t interest[] = {
@@ -101,8 +91,8 @@ give_back_output(struct connection *c)
     c->out = NULL;
 }
 
-static void
-free_buffers(struct server *s)
+void
+server_free_buffers(struct server *s)
 {
     for (struct input *in; (in = s->inputs) != NULL; free(in))
         s->inputs = in->next;
@@ -317,6 +307,15 @@ accept_clients(void *arg, uint32_t events)
     }
 }
 
+void
+server_listen(struct server *s, int listener)
+{
+    if (loop_timer_init(s->loop, &s->rest, stop_resting, s) < 0)
+        err(1, "start");
+    loop_io_init(s->loop, &s->listener, listener, accept_clients, s);
+    start_listening(s);
+}
+
 /* --- numbers -------------------------------------------------------------- */
 
 const struct date *
@@ -338,226 +337,4 @@ server_note(struct connection *c, const struct answer *a)
     if (s->log)
         log_answer(s->log, &c->peer, c->in->taken > 0 ? &c->in->request : NULL,
                    c->in->buf + c->in->start, a, server_date(s));
-}
-
-static void
-collect(struct server *s)
-{
-    const struct loop_stats *l = loop_stats(s->loop);
-    struct pool_counts p = pool_counts(s->pool);
-    struct cache_numbers c = cache_numbers(s->cache);
-    const struct store_numbers *n = &s->store.numbers;
-    uint64_t *to = s->numbers;
-    to[OPEN] = s->connections;
-    to[LIMIT] = s->limit;
-    for (int state = IDLE; state < CLOSED; state++)
-        to[IN_STATE + state] = s->in_state[state];
-    to[TURNS] = l->turns;
-    to[EVENTS_SEEN] = l->calls[LOOP_WAIT];
-    memcpy(to + PHASES, l->ns, sizeof l->ns);
-    to[THREADS] = p.threads;
-    to[BUSY] = p.busy;
-    to[QUEUED] = p.queued;
-    to[CAPACITY] = POOL_CAPACITY;
-    to[CACHE_LIMIT] = c.limit;
-    to[CACHE_BYTES] = c.bytes;
-    to[CACHE_ENTRIES] = c.entries;
-    to[EVICTIONS] = c.evictions;
-    to[HITS] = n->hits;
-    to[MISSES] = n->misses;
-    to[JOINED] = n->joined;
-    to[LOADED] = n->loads;
-    to[CHECKED] = n->checks;
-    to[WARMED] = n->warmed;
-}
-
-/* In the phase prepare: before the loop sleeps, workers get what is to be
- * compared, and others can see the numbers. */
-static void
-publish(void *arg)
-{
-    struct server *s = arg;
-    refresh_flush(&s->store);
-    collect(s);
-    for (int i = 0; s->slot && i < NUMBERS; i++)
-        atomic_store_explicit(&s->slot->numbers[i], s->numbers[i],
-                              memory_order_relaxed);
-}
-
-static bool
-is_local(const struct in6_addr *a)
-{
-    return IN6_IS_ADDR_LOOPBACK(a) ||
-           (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == 127);
-}
-
-void
-server_show_stats(struct connection *c, struct answer *a)
-{
-    static char json[16 * 1024];
-    struct text t = {json, json + sizeof json, false};
-    a->status = c->server->config->stats && is_local(&c->peer) ? 200 : 404;
-    if (a->status != 200)
-        return;
-    publish(c->server);
-    stats_write(c->server->stats, &t);
-    a->json = json;
-    a->json_length = (size_t)(t.at - json);
-}
-
-/* --- the end -------------------------------------------------------------- */
-
-static void
-grace_is_over(void *arg)
-{
-    struct server *s = arg;
-    for (struct connection *c = s->first, *after; c; c = after) {
-        after = c->after;
-        if (c->state == IDLE) {
-            server_enter(c, CLOSED);
-            server_settle(c);
-        }
-    }
-    loop_timer_start(&s->grace, GRACE, 0);
-}
-
-/* No new clients; those that are here get one more answer, and idle ones a
- * moment to ask for it: closing under their hands would lose a request that is
- * on its way. */
-static void
-drain(struct server *s)
-{
-    s->draining = true;
-    loop_close(&s->listener.handle, NULL);
-    close(s->listener.fd); /* the last one to do so turns clients away */
-    loop_timer_start(&s->grace, GRACE, 0);
-    if (s->connections == 0)
-        loop_stop(s->loop);
-}
-
-static void
-signalled(void *arg, uint32_t events)
-{
-    struct server *s = arg;
-    struct signalfd_siginfo info;
-    (void)events;
-    while (read(s->signals.fd, &info, sizeof info) == sizeof info) {
-        if (info.ssi_signo != SIGQUIT)
-            loop_stop(s->loop);
-        else if (!s->draining)
-            drain(s);
-    }
-}
-
-/* --- beginning and end ---------------------------------------------------- */
-
-/* How many milliseconds a connection may stay in each state. */
-static void
-set_patience(struct server *s, const struct config *c)
-{
-    long idle = c->idle * 1000L;
-    s->patience[IDLE] = idle;
-    s->patience[WAITING] = idle;
-    s->patience[WRITING] = idle; /* without taking a byte */
-    s->patience[READING] = c->request * 1000L;
-    s->patience[LINGERING] =
-        idle < LINGER_MAX * 1000L ? idle : LINGER_MAX * 1000L;
-}
-
-/* Divides the descriptors: some for files in the cache, a few for files that are
- * being opened and for ourselves, the rest for clients. Returns how many files
- * may stay open. */
-static unsigned
-divide_descriptors(struct server *s)
-{
-    struct rlimit l;
-    getrlimit(RLIMIT_NOFILE, &l);
-    l.rlim_cur = l.rlim_max; /* the lower limit is for programs with select() */
-    setrlimit(RLIMIT_NOFILE, &l);
-    rlim_t all = l.rlim_cur < 1 << 20 ? l.rlim_cur : 1 << 20;
-    rlim_t files = all / FILES_PART;
-    rlim_t others = files + RESERVED + 2 * s->config->threads;
-    s->limit = others < all ? (unsigned)(all - others) : 1;
-    if (s->config->connections > 0 && s->config->connections < s->limit)
-        s->limit = s->config->connections;
-    return (unsigned)files;
-}
-
-static void
-watch_signals(struct server *s)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGQUIT);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    if (fd < 0)
-        err(1, "signalfd");
-    loop_io_init(s->loop, &s->signals, fd, signalled, s);
-    if (loop_io_want(&s->signals, EPOLLIN) < 0)
-        err(1, "epoll_ctl");
-}
-
-void
-server_start(struct server *s, const struct config *config, int listener,
-             struct root root, struct stats *stats, struct log *log)
-{
-    *s = (struct server){.config = config, .stats = stats, .log = log};
-    s->slot = stats_take(stats, getpid());
-    unsigned files = divide_descriptors(s);
-    set_patience(s, s->config);
-    s->loop = loop_create();
-    s->pool = s->loop ? pool_create(s->config->threads, POOL_CAPACITY) : NULL;
-    s->cache = cache_create(s->config->cache, files);
-    if (!s->pool || !s->cache ||
-        !store_init(&s->store, s->loop, s->pool, s->cache, root) ||
-        loop_timer_init(s->loop, &s->rest, stop_resting, s) < 0 ||
-        loop_timer_init(s->loop, &s->grace, grace_is_over, s) < 0 ||
-        (s->log && !log_start(s->log, s->loop, s->pool)))
-        err(1, "start");
-    watch_signals(s);
-    loop_hook_init(s->loop, &s->publish, LOOP_PREPARE, publish, s);
-    loop_hook_start(&s->publish);
-    loop_io_init(s->loop, &s->listener, listener, accept_clients, s);
-    start_listening(s);
-}
-
-/* The workers have to end first: what they finish is posted to the loop. */
-static void
-stop(struct server *s)
-{
-    loop_close(&s->listener.handle, NULL);
-    if (!s->draining)
-        close(s->listener.fd);
-    s->draining = true;
-    while (s->first) {
-        struct connection *c = s->first;
-        server_enter(c, CLOSED);
-        end_connection(c);
-    }
-    pool_destroy(s->pool);
-    loop_close(&s->signals.handle, NULL);
-    loop_close(&s->rest.handle, NULL);
-    loop_close(&s->grace.handle, NULL);
-    loop_close(&s->publish.handle, NULL);
-    if (s->log)
-        log_stop(s->log);
-    loop_run(s->loop); /* until nothing is left */
-    if (s->log)
-        log_close(s->log);
-    cache_destroy(s->cache);
-    store_destroy(&s->store);
-    loop_destroy(s->loop);
-    free_buffers(s);
-    close(s->signals.fd);
-}
-
-void
-server_run(struct server *s)
-{
-    loop_run(s->loop);
-    stop(s);
-    stats_give_back(s->stats, getpid());
 }

@@ -1,13 +1,13 @@
-/* server.h - one worker process: a loop, its connections, and what they share.
+/* server.h - the connections of a worker process, and what they share.
  */
 #ifndef SERVER_H
 #define SERVER_H
 
-#include "settings.h"
 #include "connection.h"
 #include "log.h"
 #include "loop.h"
 #include "response.h"
+#include "settings.h"
 #include "stats.h"
 #include "store.h"
 
@@ -47,15 +47,12 @@ struct server {
     uint64_t numbers[NUMBERS]; /* those that are counted here */
 };
 
-/* Prepares everything: then the server has its threads, and descriptors, and
- * takes note of signals. log may be NULL. Ends the program if something that it
- * needs cannot be had. */
-void server_start(struct server *s, const struct config *config, int listener,
-                  struct root root, struct stats *stats, struct log *log);
+/* Accepts clients of a listening socket from now on. The loop has to be there.
+ */
+void server_listen(struct server *s, int listener);
 
-/* Serves clients until a signal ends it: SIGTERM and SIGINT at once, SIGQUIT as
- * soon as every client has its answer. Returns then, with everything closed. */
-void server_run(struct server *s);
+/* When every connection has been closed. */
+void server_free_buffers(struct server *s);
 
 /* --- for connection.c ----------------------------------------------------- */
 
@@ -77,7 +74,7 @@ const struct date *server_date(struct server *s);
 /* Counts an answer that was given, and has it logged. */
 void server_note(struct connection *c, const struct answer *a);
 
-/* Fills in the answer to a request for /_stats. */
+/* Fills in the answer to a request for /_stats: in worker.c. */
 void server_show_stats(struct connection *c, struct answer *a);
 
 #endif

@@ -9,13 +9,14 @@
  *
  *   webserver.c    options; settings.c: the same in a file
  *   process.c      the master and its workers; harden.c: what they give up
- *   server.c       one worker: its loop, its clients, what they share
+ *   worker.c       the life of one worker
+ *   server.c       its clients, and what they share
  *   connection.c   one client: a state machine
  *   input.c        which bytes are a request? (http_parser.c, stage 13)
  *   request.c      what is to be answered? conditional.c: all of it, or a part?
  *   path.c         which file does the path name?
- *   store.c        is it there already? If not, a worker thread has to fetch it
- *     cache.c        what is worth keeping
+ *   store.c        is it there already? If not, a thread has to fetch it
+ *     cache.c        what is worth keeping; refresh.c: and is it still true?
  *     load.c         from a file to an answer; files.c, listing.c: the disk
  *   response.c     the answer as bytes; date.c, text.c: with what they are made
  *   output.c       on their way to the client
