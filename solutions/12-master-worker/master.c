@@ -110,6 +110,7 @@ start(struct master *m, struct worker *w)
      * now, say so with warn(); schedule(w) sees to it that it is tried again.
      * STUB: (void)m;
      * STUB: (void)begin_worker;
+     * STUB: (void)schedule;
      * STUB: todo
      */
     pid_t master = getpid(), pid = fork();
@@ -128,11 +129,20 @@ start(struct master *m, struct worker *w)
     /* END TODO 1 */
 }
 
+/* kill(-1) is meant for everyone, kill(0) for all that we belong to: a pid that
+ * is none must never get there. */
+static void
+send(const struct worker *w, int signo)
+{
+    if (w->pid > 0)
+        kill(w->pid, signo);
+}
+
 /* SIGQUIT: when its clients have finished. SIGTERM: at once, or else. */
 static void
 tell(struct worker *w, int signo)
 {
-    kill(w->pid, signo);
+    send(w, signo);
     w->state = LEAVING;
     if (signo == SIGTERM && w->due == NEVER)
         w->due = now_ms() + KILL_MS;
@@ -149,7 +159,7 @@ balance(struct master *m)
         if (w->state == MISSING && w->due <= now)
             start(m, w);
         if (w->state == LEAVING && w->due <= now) {
-            kill(w->pid, SIGKILL); /* one that is stopped dies of it, too */
+            send(w, SIGKILL); /* one that is stopped dies of it, too */
             w->due = NEVER;
         }
     }
@@ -202,6 +212,7 @@ reap(struct master *m)
      * STUB: (void)m;
      * STUB: (void)find;
      * STUB: (void)report;
+     * STUB: todo
      */
     pid_t pid;
     int status;
@@ -229,7 +240,7 @@ reload(struct master *m)
      * not be needed (FREE), and those that are SERVING are OUTDATED now. The
      * rest is up to balance(). Which of the two comes first?
      * STUB: (void)m;
-     * STUB: warnx("reload: see TODO 8");
+     * STUB: todo
      */
     int n = m->stopping ? -1 : m->configure(m->arg);
     if (n < 0)
