@@ -111,7 +111,7 @@ start(struct master *m, struct worker *w)
 /* kill(-1) is meant for everyone, kill(0) for all that we belong to: a pid that
  * is none must never get there. */
 static void
-send(const struct worker *w, int signo)
+send_signal(const struct worker *w, int signo)
 {
     if (w->pid > 0)
         kill(w->pid, signo);
@@ -121,7 +121,7 @@ send(const struct worker *w, int signo)
 static void
 tell(struct worker *w, int signo)
 {
-    send(w, signo);
+    send_signal(w, signo);
     w->state = LEAVING;
     if (signo == SIGTERM && w->due == NEVER)
         w->due = now_ms() + KILL_MS;
@@ -138,7 +138,7 @@ balance(struct master *m)
         if (w->state == MISSING && w->due <= now)
             start(m, w);
         if (w->state == LEAVING && w->due <= now) {
-            send(w, SIGKILL); /* one that is stopped dies of it, too */
+            send_signal(w, SIGKILL); /* one that is stopped dies of it, too */
             w->due = NEVER;
         }
     }
