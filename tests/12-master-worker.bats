@@ -254,7 +254,7 @@ says_lines() { [ "$(stderr | wc -l)" -ge "$1" ]; }
   expect "read from the client of the worker that was killed" "(nothing)" \
     "$(next_line "${CLIENTS[0]}")"
   greet three
-  expect_match "read its stderr" "echo: worker $a: killed by signal 11 \(Seg" "$(stderr)"
+  await_master "stderr tells how worker $a ended" says "echo: worker $a: killed by signal 11 \(Seg"
 }
 
 @test "workers that end together are all replaced" {
@@ -286,14 +286,14 @@ says_lines() { [ "$(stderr | wc -l)" -ge "$1" ]; }
     await_master "there are 2 workers again" has_serving 2
     expect_match "list the workers" " $a " " $(serving) "
   done
-  expect_match "read its stderr" "echo: worker $b: exit status 0, another one" "$(stderr)"
+  await_master "stderr tells how worker $b ended" says "echo: worker $b: exit status 0, another one"
 }
 
 @test "a fork that fails is made up for" {
   likely "fork() returned -1 once, and a worker is missing for ever"
   FAULTS='fork:error=EAGAIN:when=2' begin 3
   tcp crowd 10 crowd-echo x
-  expect_match "read its stderr" 'fork: Resource temp' "$(stderr)"
+  await_master "stderr tells of it" says 'fork: Resource temp'
 }
 
 # --- TODO 3: back-off

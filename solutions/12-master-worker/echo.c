@@ -76,12 +76,13 @@ struct server {
     int epoll;               /* the interest list, which the kernel keeps */
     LIST_HEAD(, conn) conns; /* all that are on it */
     int conns_n;             /* how many these are */
-    struct conn *listener;   /* one of them, or NULL: no more clients */
-    long rest_ends;          /* ms: when a listener that is RESTING goes on */
-    char *spare;             /* a buffer for the next read(), or NULL */
-    const char *greeting;    /* what goes first to each client */
-    bool draining;           /* SIGQUIT: to end after the last client */
-    bool stopping;           /* to end now */
+
+    struct conn *listener; /* one of them, or NULL: no more clients */
+    long rest_ends;        /* ms: when a listener that is RESTING goes on */
+    char *spare;           /* a buffer for the next read(), or NULL */
+    const char *greeting;  /* what goes first to each client */
+    bool draining;         /* SIGQUIT: to end after the last client */
+    bool stopping;         /* to end now */
 };
 
 static void
@@ -241,9 +242,9 @@ now_ms(void)
 }
 
 /* What c waits for: its state decides, and nothing else does. WRITING does not
- * ask for EPOLLIN: the client's bytes stay in the socket, and when that is
- * full TCP makes the client wait. This is back-pressure. READING does not
- * ask for EPOLLOUT: a socket has room most of the time, we would never rest. */
+ * ask to read: the client's bytes stay in the socket, and when that is full
+ * TCP makes the client wait. This is back-pressure. READING does not ask for
+ * room: a socket has some most of the time, and the loop would never rest. */
 static uint32_t
 interest(const struct conn *c)
 {
