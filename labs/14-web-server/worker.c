@@ -214,8 +214,7 @@ stop(struct server *s)
     if (!s->draining)
         close(s->listener.fd);
     s->draining = true;
-    while (s->first) {
-        struct connection *c = s->first;
+    for (struct connection *c; (c = s->first) != NULL;) {
         server_enter(c, CLOSED);
         server_settle(c);
     }
