@@ -44,7 +44,9 @@ enum { SEARCHER = 1, PARKED = 2 };
 
 /* How often the searcher looks again before it sleeps, too. The next job is
  * mostly there sooner than it could fall asleep and be woken. */
-enum { SPINS = 50 };
+#ifndef SPINS
+#define SPINS 50
+#endif
 
 struct pool {
     struct job_queue *queue;
@@ -124,17 +126,20 @@ unpark(struct pool *pool)
 }
 
 /* Sleeps until there is something in the queue, perhaps. Returns whether this
- * worker is the searcher now. */
+ * worker is the searcher now.
+ *
+ * It only looks at the queue, and takes nothing: wake-ups are for whoever comes
+ * first, and ours may wake another worker, who has just come. Then we sleep on,
+ * which we must not with a job in our hands. */
 static bool
-park(struct pool *pool, bool searches, enum jq_result *result, struct job *job)
+park(struct pool *pool, bool searches)
 {
     /* PARK */
     atomic_fetch_add(&pool->idle, searches ? PARKED - SEARCHER : PARKED);
-    *result = jq_try_pop(pool->queue, job);
-    if (*result != JQ_EMPTY && unpark(pool))
+    if (jq_len(pool->queue) > 0 && unpark(pool))
         return false;
     while (sem_wait(&pool->wakeups) < 0)
-        ;
+        ;        /* EINTR */
     return true; /* tell() has said so */
 }
 
@@ -143,18 +148,17 @@ static bool
 next_job(struct pool *pool, struct job *job)
 {
     bool searches = false;
-    enum jq_result result = jq_try_pop(pool->queue, job);
-    while (result == JQ_EMPTY) {
+    enum jq_result result;
+    while ((result = jq_try_pop(pool->queue, job)) == JQ_EMPTY) {
         if (!searches)
             searches = !(atomic_fetch_or(&pool->idle, SEARCHER) & SEARCHER);
         for (int i = 0; searches && i < SPINS && result == JQ_EMPTY; i++) {
             sched_yield();
             result = jq_try_pop(pool->queue, job);
         }
-        if (result == JQ_EMPTY)
-            searches = park(pool, searches, &result, job);
-        if (result == JQ_EMPTY)
-            result = jq_try_pop(pool->queue, job);
+        if (result != JQ_EMPTY)
+            break;
+        searches = park(pool, searches);
     }
     if (searches && result == JQ_OK) {
         atomic_fetch_sub(&pool->idle, SEARCHER); /* FOUND */
