@@ -20,12 +20,12 @@ load explore/explore
 @test "a producer and a consumer lose nothing in the ring for two" {
   likely "an index is stored before the job has been copied"
   stress -q spsc -n 200000 -c 100
-  stress -q spsc -n 50000 -c 1
+  stress -q spsc -n 10000 -c 1
 }
 
 @test "ThreadSanitizer finds no data race in the ring for two" {
   likely "a job's index is stored or loaded relaxed: see PUBLISH, SEE, FREE, REUSE"
-  tsan_stress -q spsc -n 10000 -c 1
+  tsan_stress -q spsc -n 5000 -c 1
   tsan_stress -q spsc -n 30000 -c 3
 }
 

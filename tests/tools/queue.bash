@@ -1,6 +1,6 @@
 # What the tests of the two queue stages (07 and 08) share beside lib.bash.
 
-# The scenes of tests/tools/queue_scenarios.c, linked with the queue in $BIN.
+# The scenes of tests/tools/queue_scenarios-*.c, linked with the queue in $BIN.
 # Built once, next to it, so that a failing scene can be played again by hand.
 build_scenes() {
   local folder=$1 sanitizers=$2 sources=("$1/job_queue.c") ring
@@ -10,7 +10,7 @@ build_scenes() {
   done
   # shellcheck disable=SC2086  # a list of options
   "${CC:-cc}" -std=c17 -D_GNU_SOURCE -O1 -g -Wall -Wextra $sanitizers -I"$folder" \
-    -o "$folder/queue-scenarios" "$ROOT/tests/tools/queue_scenarios.c" \
+    -o "$folder/queue-scenarios" "$ROOT"/tests/tools/queue_scenarios*.c \
     "${sources[@]}" -Wl,--wrap=pthread_cond_wait,--wrap=syscall -pthread \
     >"$BATS_TEST_TMPDIR/build" 2>&1 || {
       fail "link the queue with tests/tools/queue_scenarios.c" "a program" \
@@ -46,9 +46,11 @@ play() { # PROGRAM SCENE [QUEUE]
   return 1
 }
 
-# stress OPTIONS: queue-stress, which does its own accounts.
+# stress OPTIONS: queue-stress, which does its own accounts, and ends by itself when
+# no job moves any more. So how long it may take is generous: it yields the processor
+# at each full or empty ring, and on a busy machine gets it back late.
 stress() {
-  run_program queue-stress "$@"
+  TIMEOUT_FACTOR=$((4 * TIMEOUT_FACTOR)) run_program queue-stress "$@"
   [ "$STATUS" -ne 0 ] || return 0
   fail "run queue-stress$(quoted "$@")" \
     'as many jobs come out as went in, each once, in order; status 0' \
