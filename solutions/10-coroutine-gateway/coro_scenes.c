@@ -1,0 +1,700 @@
+/*
+ * Small scenes with coroutines, to try coro.c before there is a gateway.
+ *
+ *   coro-scenes turns              what happens, line by line
+ *   coro-scenes -s asm turns       the same with the switch in assembly
+ *
+ * Each scene is a function here: what it spawns, and what these say.
+ */
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fenv.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "coro.h"
+#include "net.h"
+
+enum { STACK_SIZE = 64 * 1024 };
+
+static enum coro_switch how = CORO_UCONTEXT; /* -s */
+
+static void
+spawn(void (*run)(void *arg), void *arg)
+{
+    if (coro_spawn(run, arg) < 0)
+        err(1, "coro_spawn");
+}
+
+static const char *
+result(long value)
+{
+    return value >= 0 ? "yes" : strerrorname_np(errno);
+}
+
+static void
+make_pipe(int pipe[2])
+{
+    if (pipe2(pipe, O_NONBLOCK | O_CLOEXEC) < 0)
+        err(1, "pipe");
+}
+
+/* --- a stack of its own --------------------------------------------------- */
+
+static char *main_stack;
+
+static void
+hello(void *arg)
+{
+    long distance = labs((char *)__builtin_frame_address(0) - main_stack);
+    printf("hello from %s, on %s\n", (char *)arg,
+           distance < STACK_SIZE / 4 ? "the program's stack"
+                                     : "a stack of its own");
+}
+
+static void
+scene_hello(void)
+{
+    main_stack = __builtin_frame_address(0);
+    spawn(hello, "a coroutine");
+    spawn(hello, "another one");
+    puts("two coroutines are there, none has begun");
+    coro_run();
+    puts("both have ended");
+}
+
+/* --- turns ---------------------------------------------------------------- */
+
+static void
+count(void *arg)
+{
+    for (int i = 1; i <= 3; i++) {
+        printf("%s%d ", (char *)arg, i);
+        coro_yield();
+    }
+}
+
+static void
+scene_turns(void)
+{
+    spawn(count, "a");
+    spawn(count, "b");
+    spawn(count, "c");
+    coro_run();
+    puts("");
+}
+
+/* It gives way in the middle of 50 calls, one inside the other. */
+static long
+descend(long n)
+{
+    long mine = n * n;
+    coro_yield();
+    long below = n > 1 ? descend(n - 1) : 0;
+    coro_yield();
+    return mine + below;
+}
+
+static void
+sum_squares(void *arg)
+{
+    long n = (long)arg;
+    printf("%ld: %ld\n", n, descend(n));
+}
+
+static void
+scene_locals(void)
+{
+    for (long n = 10; n <= 50; n += 10)
+        spawn(sum_squares, (void *)n);
+    coro_run();
+}
+
+/* --- waiting -------------------------------------------------------------- */
+
+static int channel[2], silent[2];
+
+static void
+wait_for_byte(void *arg)
+{
+    char byte = '?';
+    (void)arg;
+    puts("reader: waits");
+    long n = coro_read(channel[0], &byte, 1, CORO_NEVER);
+    printf("reader: %s, %c\n", result(n), byte);
+}
+
+static void
+write_byte(void *arg)
+{
+    (void)arg;
+    for (int i = 1; i <= 3; i++) {
+        printf("writer: turn %d\n", i);
+        coro_yield();
+    }
+    puts("writer: writes x");
+    if (write(channel[1], "x", 1) != 1)
+        err(1, "write");
+}
+
+static void
+scene_wait(void)
+{
+    make_pipe(channel);
+    spawn(wait_for_byte, NULL);
+    spawn(write_byte, NULL);
+    coro_run();
+}
+
+/* It waits until the pipe that is its standard input has something. */
+static void
+wait_for_input(void *arg)
+{
+    (void)arg;
+    printf("input: %s\n", result(coro_wait(0, EPOLLIN, CORO_NEVER)));
+}
+
+static void
+scene_input(void)
+{
+    puts("waits for standard input");
+    fflush(stdout);
+    spawn(wait_for_input, NULL);
+    coro_run();
+}
+
+/* --- time ----------------------------------------------------------------- */
+
+static void
+sleep_for(void *arg)
+{
+    long ms = (long)arg;
+    coro_sleep(ms);
+    printf("%ld ms are over\n", ms);
+}
+
+static void
+scene_sleep(void)
+{
+    long begin = coro_now();
+    static const long ms[] = {90, 30, 120, 60, 1, 150};
+    for (size_t i = 0; i < sizeof ms / sizeof ms[0]; i++)
+        spawn(sleep_for, (void *)ms[i]);
+    coro_run();
+    /* One after the other they would take 451. Early by the part of a
+     * millisecond at most; late, if the machine is busy. */
+    long took = coro_now() - begin;
+    printf("%s\n", took < 149 ? "too early" : "not too early");
+    printf("%s\n", took > 440 ? "one after the other" : "at the same time");
+}
+
+static void
+wait_in_vain(void *arg)
+{
+    char byte;
+    long begin = coro_now();
+    (void)arg;
+    printf("nobody writes: %s",
+           result(coro_read(silent[0], &byte, 1, begin + 50)));
+    printf(", %s\n", coro_now() - begin >= 49 ? "after 50 ms" : "too early");
+    printf("again: %s\n", result(coro_read(silent[0], &byte, 1, begin + 50)));
+    printf("a deadline far away: %s\n",
+           result(coro_read(channel[0], &byte, 1, begin + 100000)));
+}
+
+static void
+write_late(void *arg)
+{
+    (void)arg;
+    coro_sleep(100);
+    if (write(channel[1], "x", 1) != 1)
+        err(1, "write");
+}
+
+static void
+scene_deadline(void)
+{
+    make_pipe(channel);
+    make_pipe(silent);
+    spawn(wait_in_vain, NULL);
+    spawn(write_late, NULL);
+    coro_run();
+}
+
+/* An event and the deadline, both there when the loop looks: once is enough. */
+static void
+wait_at_last_moment(void *arg)
+{
+    (void)arg;
+    int got = coro_wait(channel[0], EPOLLIN, coro_now() + 20);
+    printf("woken: %s\n", got == 0 || errno == ETIMEDOUT ? "yes" : "no");
+    long begin = coro_now();
+    coro_sleep(50);
+    printf("then it sleeps: %s\n",
+           coro_now() - begin >= 49 ? "for 50 ms" : "and is woken again");
+}
+
+static void
+keep_busy(void *arg)
+{
+    long begin = coro_now();
+    (void)arg;
+    if (write(channel[1], "x", 1) != 1)
+        err(1, "write");
+    while (coro_now() - begin < 40)
+        ; /* nobody else has a turn, and the loop looks at nothing */
+}
+
+static void
+scene_same_moment(void)
+{
+    make_pipe(channel);
+    spawn(wait_at_last_moment, NULL);
+    spawn(keep_busy, NULL);
+    coro_run();
+}
+
+/* --- writing and connecting ----------------------------------------------- */
+
+enum { MUCH = 1 << 20 }; /* more than a pipe holds */
+
+static void
+write_much(void *arg)
+{
+    char *bytes = malloc(MUCH);
+    (void)arg;
+    for (size_t i = 0; i < MUCH; i++)
+        bytes[i] = (char)(i * 31 >> 3);
+    int done = coro_write(channel[1], bytes, MUCH, CORO_NEVER);
+    printf("all written: %s\n", result(done));
+    free(bytes);
+    close(channel[1]);
+}
+
+static void
+read_much(void *arg)
+{
+    char buf[1000]; /* no divisor of what a pipe holds */
+    size_t total = 0, wrong = 0;
+    ssize_t n;
+    (void)arg;
+    while ((n = coro_read(channel[0], buf, sizeof buf, CORO_NEVER)) > 0) {
+        for (ssize_t i = 0; i < n; i++)
+            wrong += buf[i] != (char)((total + (size_t)i) * 31 >> 3);
+        total += (size_t)n;
+    }
+    printf("read %zu bytes, %zu of them wrong\n", total, wrong);
+}
+
+static void
+write_in_vain(void *arg)
+{
+    char bytes[1000] = {0};
+    int done = 0;
+    (void)arg;
+    while (done == 0)
+        done = coro_write(silent[1], bytes, sizeof bytes, coro_now() + 50);
+    printf("nobody reads: %s\n", result(done));
+}
+
+static void
+scene_write(void)
+{
+    make_pipe(channel);
+    make_pipe(silent);
+    spawn(write_much, NULL);
+    spawn(read_much, NULL);
+    spawn(write_in_vain, NULL);
+    coro_run();
+}
+
+static int listener;
+
+static void
+connect_to(void *arg)
+{
+    struct sockaddr_in to;
+    socklen_t len = sizeof to;
+    getsockname(listener, (void *)&to, &len);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int done = coro_connect(fd, (void *)&to, len, coro_now() + 10000);
+    printf("%s: %s\n", (char *)arg, result(done));
+    if (done == 0 && coro_write(fd, "x", 1, CORO_NEVER) < 0)
+        err(1, "write to the connection");
+    close(fd);
+}
+
+static void
+accept_one(void *arg)
+{
+    char byte = '?';
+    (void)arg;
+    int fd = coro_accept(listener);
+    coro_read(fd, &byte, 1, CORO_NEVER);
+    printf("accepted: %s, and %c came\n", result(fd), byte);
+    close(fd);
+}
+
+static void
+scene_connect(void)
+{
+    listener = net_bind("127.0.0.1", "0");
+    net_set_nonblocking(listener);
+    spawn(connect_to, "to a port where nobody listens");
+    coro_run();
+    if (coro_init(how, STACK_SIZE) < 0)
+        err(1, "coro_init");
+    if (listen(listener, 1) < 0)
+        err(1, "listen");
+    spawn(accept_one, NULL);
+    spawn(connect_to, "to one where somebody does");
+    coro_run();
+}
+
+/* --- stacks --------------------------------------------------------------- */
+
+/* The lines of /proc/self/maps: counts pages without rights with a mapping
+ * right above. Says where `at` lies, if it lies in one of them. */
+static int
+count_guards(const char *at, bool *is_in_guard)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    char line[512], rights[5];
+    unsigned long low, high, guard_low = 0, guard_high = 0;
+    int n = 0;
+    while (maps != NULL && fgets(line, sizeof line, maps) != NULL) {
+        if (sscanf(line, "%lx-%lx %4s", &low, &high, rights) != 3)
+            continue;
+        if (guard_high == low && strcmp(rights, "rw-p") == 0) {
+            n++;
+            if ((unsigned long)at >= guard_low && (unsigned long)at < low)
+                *is_in_guard = true;
+        }
+        bool is_page = high - low == (unsigned long)sysconf(_SC_PAGESIZE);
+        guard_low = low;
+        guard_high = is_page && strcmp(rights, "---p") == 0 ? high : 0;
+    }
+    if (maps != NULL)
+        fclose(maps);
+    return n;
+}
+
+static int guards_before;
+
+static int
+guards(void)
+{
+    return count_guards(NULL, &(bool){false}) - guards_before;
+}
+
+static void
+nap(void *arg)
+{
+    (void)arg;
+    coro_yield();
+    coro_yield();
+}
+
+static void
+count_stacks(void *arg)
+{
+    (void)arg;
+    printf("%zu coroutines, %d guard pages\n", coro_stats().alive, guards());
+}
+
+static void
+scene_guards(void)
+{
+    for (int i = 0; i < 9; i++)
+        spawn(nap, NULL);
+    spawn(count_stacks, NULL);
+    coro_run();
+    printf("none: %d guard pages\n", guards());
+}
+
+/* It is printf() in a signal handler, on purpose: the program stands in
+ * swallow_stack(), not in printf(), and it is about to end. */
+static void
+on_fault(int signo, siginfo_t *info, void *context)
+{
+    bool is_in_guard = false;
+    (void)context;
+    count_guards(info->si_addr, &is_in_guard);
+    printf("stopped %s\n", is_in_guard ? "in a guard page" : "somewhere");
+    fflush(stdout);
+    signal(signo, SIG_DFL); /* returning repeats the access, and ends it */
+}
+
+static int
+swallow_stack(volatile char *above)
+{
+    volatile char mine[512];
+    mine[0] = *above;
+    return mine[0] == 'x' ? 0 : 1 + swallow_stack(mine);
+}
+
+static void
+recurse(void *arg)
+{
+    char start = 0;
+    (void)arg;
+    printf("%d levels, and no end?\n", swallow_stack(&start));
+}
+
+/* The fault comes where there is no stack left, so the handler needs another. */
+static void
+catch_faults(void)
+{
+    static char room[65536];
+    stack_t other = {.ss_sp = room, .ss_size = sizeof room};
+    struct sigaction action = {.sa_sigaction = on_fault,
+                               .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    sigaltstack(&other, NULL);
+    sigaction(SIGSEGV, &action, NULL);
+    sigaction(SIGBUS, &action, NULL);
+}
+
+static void
+scene_overflow(void)
+{
+    catch_faults();
+    for (int i = 0; i < 4; i++)
+        spawn(nap, NULL);
+    spawn(recurse, NULL);
+    for (int i = 0; i < 4; i++)
+        spawn(nap, NULL);
+    coro_run();
+}
+
+static void
+spawn_and_wait(void *arg)
+{
+    long generations = (long)arg;
+    if (generations > 1)
+        spawn(spawn_and_wait, (void *)(generations - 1));
+    coro_yield();
+}
+
+static long
+page_faults(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_minflt;
+}
+
+static void
+scene_reuse(void)
+{
+    long before = page_faults();
+    spawn(spawn_and_wait, (void *)10000L);
+    coro_run();
+    long faults = page_faults() - before;
+    printf("10000 coroutines, two at a time: %s\n",
+           faults < 1000 ? "old pages" : "new pages for each");
+}
+
+static void
+leave_crowd(void *arg)
+{
+    for (int i = 0; i < 1000; i++)
+        spawn(nap, NULL);
+    for (int i = 0; i < 4; i++)
+        coro_yield();
+    printf("a crowd of 1000 has %s, %d stacks are kept\n",
+           coro_stats().alive == 1 ? "ended" : "not ended", guards() - 1);
+    (void)arg;
+}
+
+static void
+scene_crowd(void)
+{
+    spawn(leave_crowd, NULL);
+    coro_run();
+}
+
+/* --- the end -------------------------------------------------------------- */
+
+static void
+wait_for_ever(void *arg)
+{
+    char *memory = malloc(100);
+    snprintf(memory, 100, "%s", (char *)arg);
+    printf("%s: %s\n", memory,
+           result(coro_wait(silent[0], EPOLLIN, CORO_NEVER)));
+    free(memory);
+}
+
+static void
+sleep_long(void *arg)
+{
+    printf("%s: %s\n", (char *)arg, result(coro_sleep(100000)));
+}
+
+static void
+read_on(void *arg)
+{
+    char byte;
+    while (coro_read(channel[0], &byte, 1, CORO_NEVER) == 1)
+        coro_yield();
+    printf("%s: %s\n", (char *)arg, result(-1));
+}
+
+static void
+cancel(void *arg)
+{
+    (void)arg;
+    coro_yield();
+    spawn(sleep_long, "one that has not begun");
+    puts("cancel");
+    coro_cancel();
+}
+
+static void
+scene_cancel(void)
+{
+    char many[1000] = {0};
+    make_pipe(silent);
+    make_pipe(channel);
+    if (write(channel[1], many, sizeof many) < 0)
+        err(1, "write");
+    spawn(wait_for_ever, "one that waits");
+    spawn(sleep_long, "one that sleeps");
+    spawn(read_on, "one that need not wait");
+    spawn(cancel, NULL);
+    coro_run();
+    puts("all have ended");
+}
+
+/* --- registers ------------------------------------------------------------ */
+
+/* More values than there are registers that outlive a call, so that the
+ * compiler uses all of them, across coro_yield(). */
+static void
+hold_registers(void *arg)
+{
+    volatile unsigned long seed = (unsigned long)arg;
+    unsigned long a = seed + 1, b = seed + 2, c = seed + 3, d = seed + 4;
+    unsigned long e = seed + 5, f = seed + 6, g = seed + 7, h = seed + 8;
+    double x = (double)seed, y = x + 0.25, z = x + 0.5;
+    for (int i = 0; i < 1000; i++) {
+        coro_yield();
+        a += b, b += c, c += d, d += e, e += f, f += g, g += h, h += a;
+        x += y, y += z, z += 1;
+    }
+    printf("%ld: %lu %.2f\n", (long)arg,
+           (a ^ b ^ c ^ d ^ e ^ f ^ g ^ h) & 65535, x + y + z);
+}
+
+static void
+scene_registers(void)
+{
+    for (long i = 1; i <= 3; i++)
+        spawn(hold_registers, (void *)(i * 1000));
+    coro_run();
+}
+
+/* How to round is a register, too: the one coroutine's is not the other's. */
+static void
+round_down(void *arg)
+{
+    volatile double one = 1, three = 3;
+    (void)arg;
+    coro_yield();
+    fesetround(FE_DOWNWARD);
+    double low = one / three;
+    coro_yield();
+    printf("still down: %s\n",
+           one / three == low && fegetround() == FE_DOWNWARD ? "yes" : "no");
+}
+
+static void
+round_up(void *arg)
+{
+    volatile double one = 1, three = 3;
+    (void)arg;
+    fesetround(FE_UPWARD);
+    double high = one / three;
+    coro_yield();
+    coro_yield();
+    printf("still up: %s\n",
+           one / three == high && fegetround() == FE_UPWARD ? "yes" : "no");
+}
+
+static void
+scene_rounding(void)
+{
+    spawn(round_up, NULL);
+    spawn(round_down, NULL);
+    coro_run();
+    printf("the loop: %s\n", fegetround() == FE_TONEAREST ? "as before" : "no");
+}
+
+/* --- main ----------------------------------------------------------------- */
+
+static const struct scene {
+    const char *name;
+    void (*play)(void);
+    const char *about;
+} scenes[] = {
+    {"hello", scene_hello, "two coroutines begin and end"},
+    {"turns", scene_turns, "three that give way to one another"},
+    {"locals", scene_locals, "five that give way deep inside"},
+    {"wait", scene_wait, "one waits for a pipe, one writes into it"},
+    {"input", scene_input, "one waits for standard input"},
+    {"sleep", scene_sleep, "six that sleep at the same time"},
+    {"deadline", scene_deadline, "waiting, but not for ever"},
+    {"same-moment", scene_same_moment, "an event and a deadline together"},
+    {"write", scene_write, "more than fits"},
+    {"connect", scene_connect, "refused, then not"},
+    {"guards", scene_guards, "guard pages are counted"},
+    {"overflow", scene_overflow, "a recursion without end; dies"},
+    {"reuse", scene_reuse, "many, one after the other"},
+    {"crowd", scene_crowd, "many at once, then none"},
+    {"cancel", scene_cancel, "all are told to end"},
+    {"registers", scene_registers, "values that live in registers"},
+    {"rounding", scene_rounding, "how to round lives in one, too"},
+};
+
+static void
+usage(FILE *out, int status)
+{
+    fputs("usage: coro-scenes [-s ucontext|asm] SCENE\n", out);
+    for (size_t i = 0; i < sizeof scenes / sizeof scenes[0]; i++)
+        fprintf(out, "  %-12s %s\n", scenes[i].name, scenes[i].about);
+    exit(status);
+}
+
+int
+main(int argc, char **argv)
+{
+    int c;
+    while ((c = getopt(argc, argv, "s:h")) != -1) {
+        if (c == 'h')
+            usage(stdout, 0);
+        if (c != 's')
+            usage(stderr, 2);
+        how = strcmp(optarg, "asm") == 0 ? CORO_ASSEMBLY : CORO_UCONTEXT;
+    }
+    if (optind + 1 != argc)
+        usage(stderr, 2);
+    guards_before = guards();
+    if (coro_init(how, STACK_SIZE) < 0)
+        err(1, "coro_init");
+    for (size_t i = 0; i < sizeof scenes / sizeof scenes[0]; i++) {
+        if (strcmp(scenes[i].name, argv[optind]) == 0) {
+            scenes[i].play();
+            return 0;
+        }
+    }
+    usage(stderr, 2);
+}
