@@ -26,6 +26,7 @@
 #define CORO_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -64,6 +65,9 @@ void coro_run(void);
  * already included: each coroutine cleans up, and returns. For good.
  */
 void coro_cancel(void);
+
+/* Was it called? Then also sets errno to ECANCELED. */
+bool coro_cancelled(void);
 
 /* Lets all others that can go on have a turn first. Does not fail. */
 void coro_yield(void);
