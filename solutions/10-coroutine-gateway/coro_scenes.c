@@ -151,23 +151,6 @@ scene_wait(void)
     coro_run();
 }
 
-/* It waits until the pipe that is its standard input has something. */
-static void
-wait_for_input(void *arg)
-{
-    (void)arg;
-    printf("input: %s\n", result(coro_wait(0, EPOLLIN, CORO_NEVER)));
-}
-
-static void
-scene_input(void)
-{
-    puts("waits for standard input");
-    fflush(stdout);
-    spawn(wait_for_input, NULL);
-    coro_run();
-}
-
 /* --- time ----------------------------------------------------------------- */
 
 static void
@@ -420,7 +403,6 @@ static const struct scene {
     {"turns", scene_turns, "three that give way to one another"},
     {"locals", scene_locals, "five that give way deep inside"},
     {"wait", scene_wait, "one waits for a pipe, one writes into it"},
-    {"input", scene_input, "one waits for standard input"},
     {"sleep", scene_sleep, "six that sleep at the same time"},
     {"deadline", scene_deadline, "waiting, but not for ever"},
     {"same-moment", scene_same_moment, "an event and a deadline together"},
