@@ -295,6 +295,7 @@ parcel 817057
 @test "while all calls stall it sleeps, and answers who needs none" {
   likely "the loop does not sleep while coroutines wait: its timeout is 0 without a reason"
   gateway_before stall -d 100000
+  tcp send '?\n' expect 'error: not a name\n'
   stay crowd 5 crowd-send 'ada\n'
   await "the back end has got 5 calls" has_calls 5
   await "the sockets of all calls are on the interest list" interest_has 7
@@ -351,6 +352,7 @@ is_stalled() { # it waits until it can write: EPOLLOUT is 4
   likely "one stack for each client, with a guard page; and after the crowd SPARE_MAX of them"
   back_end -m stall
   BIN=$PLAIN gateway "$BACK" -d 100000
+  tcp send '?\n' expect 'error: not a name\n'
   tcp crowd 300 crowd-send 'ada\n' on b send '?\n' expect 'error: not a name\n' &
   await "there are 300 guard pages in /proc/PID/maps" guard_pages_at_least 300
   wait $!
@@ -394,6 +396,7 @@ say_line() { # CLIENT LINE ANSWER
   CLIENTS=()
   gateway_before stall -d 100000
   open_clients 2
+  tcp send '?\n' expect 'error: not a name\n'
   stay crowd 20 crowd-send 'ada\n'
   await "the back end has got 20 calls" has_calls 20
   stop_server
