@@ -64,11 +64,11 @@ both have ended'
 
 @test "each keeps its variables, however deep inside it gives way" {
   likely "two coroutines share a stack, or it is not the one that was left"
-  plays locals '10: 385
-20: 2870
-30: 9455
-40: 22140
-50: 42925'
+  plays locals '10: 385, in turns
+20: 2870, in turns
+30: 9455, in turns
+40: 22140, in turns
+50: 42925, in turns'
 }
 
 # --- TODO 3: descriptors
@@ -461,16 +461,16 @@ needs_assembly() {
   likely "the stack pointer is stored after it was changed; or the registers come back in the wrong order"
   needs_assembly
   plays turns 'a1 b1 c1 a2 b2 c2 a3 b3 c3 ' -s asm
-  plays locals '10: 385
-20: 2870
-30: 9455
-40: 22140
-50: 42925' -s asm
-  BIN=$PLAIN plays locals '10: 385
-20: 2870
-30: 9455
-40: 22140
-50: 42925' -s asm
+  plays locals '10: 385, in turns
+20: 2870, in turns
+30: 9455, in turns
+40: 22140, in turns
+50: 42925, in turns' -s asm
+  BIN=$PLAIN plays locals '10: 385, in turns
+20: 2870, in turns
+30: 9455, in turns
+40: 22140, in turns
+50: 42925, in turns' -s asm
 }
 
 @test "the switch in assembly keeps every register that a call keeps" {

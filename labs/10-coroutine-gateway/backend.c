@@ -125,11 +125,10 @@ compose(const char *call, char answer[LINE_SIZE])
 static void
 enlist(struct caller *c, long due)
 {
-    struct caller *before;
+    struct caller *before = TAILQ_LAST(&b.due, list);
     c->due = due;
-    TAILQ_FOREACH_REVERSE(before, &b.due, list, link)
-    if (before->due <= due)
-        break;
+    while (before != NULL && before->due > due)
+        before = TAILQ_PREV(before, list, link);
     if (before != NULL)
         TAILQ_INSERT_AFTER(&b.due, before, c, link);
     else

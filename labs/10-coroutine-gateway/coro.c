@@ -287,10 +287,9 @@ put_to_sleep(struct coro *c, long deadline)
         TAILQ_INSERT_TAIL(&s.untimed, c, link);
         return;
     }
-    struct coro *before;
-    TAILQ_FOREACH_REVERSE(before, &s.timed, list, link)
-    if (before->due <= deadline)
-        break;
+    struct coro *before = TAILQ_LAST(&s.timed, list);
+    while (before != NULL && before->due > deadline)
+        before = TAILQ_PREV(before, list, link);
     if (before != NULL)
         TAILQ_INSERT_AFTER(&s.timed, before, c, link);
     else

@@ -104,14 +104,13 @@ now_ms(void)
 static void
 enlist(struct gateway *g, struct watch *w)
 {
-    struct watch *before;
+    struct watch *before = TAILQ_LAST(&g->timed, watches);
     if (w->due == NEVER) {
         TAILQ_INSERT_TAIL(&g->untimed, w, link);
         return;
     }
-    TAILQ_FOREACH_REVERSE(before, &g->timed, watches, link)
-    if (before->due <= w->due)
-        break;
+    while (before != NULL && before->due > w->due)
+        before = TAILQ_PREV(before, watches, link);
     if (before != NULL)
         TAILQ_INSERT_AFTER(&g->timed, before, w, link);
     else
