@@ -81,6 +81,7 @@ writer: turn 2
 writer: turn 3
 writer: writes x
 reader: yes, x'
+  plays busy 'a byte that came was heard'
 }
 
 # --- TODO 4: deadlines
@@ -308,7 +309,7 @@ parcel 817057
   local reads
   back_end
   FAULTS='read:delay=1:fd=sock' gateway "$BACK"
-  yes '?' | head -c 40000 >"$BATS_TEST_TMPDIR/questions"
+  yes "$(printf '%100s' | tr ' ' '?')" | head -c 40000 >"$BATS_TEST_TMPDIR/questions"
   tcp on first connect on b connect freeze "$PID" \
     on first send-file "$BATS_TEST_TMPDIR/questions" on b send '?\n' \
     thaw "$PID" on b expect 'error: not a name\n' on first half-close rest

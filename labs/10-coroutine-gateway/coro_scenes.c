@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,6 +154,46 @@ scene_wait(void)
     make_pipe(channel);
     spawn(wait_for_byte, NULL);
     spawn(write_byte, NULL);
+    coro_run();
+}
+
+/* Two that always have something to do leave the loop time to look at the
+ * descriptors. */
+static bool was_heard;
+
+static void
+yield_on(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 10000 && !was_heard; i++)
+        coro_yield();
+}
+
+static void
+hear_byte(void *arg)
+{
+    char byte;
+    (void)arg;
+    was_heard = coro_read(channel[0], &byte, 1, CORO_NEVER) == 1;
+}
+
+static void
+write_and_yield(void *arg)
+{
+    coro_yield();
+    if (write(channel[1], "x", 1) != 1)
+        err(1, "write");
+    yield_on(arg);
+    printf("a byte that came was %s\n", was_heard ? "heard" : "not heard");
+}
+
+static void
+scene_busy(void)
+{
+    make_pipe(channel);
+    spawn(hear_byte, NULL);
+    spawn(yield_on, NULL);
+    spawn(write_and_yield, NULL);
     coro_run();
 }
 
@@ -408,6 +449,7 @@ static const struct scene {
     {"turns", scene_turns, "three that give way to one another"},
     {"locals", scene_locals, "five that give way deep inside"},
     {"wait", scene_wait, "one waits for a pipe, one writes into it"},
+    {"busy", scene_busy, "two that yield without end, one that waits"},
     {"sleep", scene_sleep, "six that sleep at the same time"},
     {"deadline", scene_deadline, "waiting, but not for ever"},
     {"same-moment", scene_same_moment, "an event and a deadline together"},
@@ -435,6 +477,7 @@ int
 main(int argc, char **argv)
 {
     int c;
+    signal(SIGPIPE, SIG_IGN);
     while ((c = getopt(argc, argv, "s:h")) != -1) {
         if (c == 'h')
             usage(stdout, 0);
