@@ -170,7 +170,7 @@ one that sleeps: ECANCELED
 one that waits: ECANCELED' "$(sort <<<"$OUT")"
 }
 
-# --- TODO 10: a call
+# --- TODO 10: a call, and three of them
 
 @test "a back end that refuses gives an error reply" {
   likely "the reason of connect() got lost: errno, before close() changes it"
@@ -207,8 +207,6 @@ has_at_most_descriptors() { [ "$(fds "$PID")" -le "$1" ]; }
   tcp send 'ada\n' expect 'error: users: the answer is too long\n'
 }
 
-# --- TODO 11: three of them
-
 @test "three calls, one after the other, each with the answer to the one before" {
   likely "the calls are user NAME, order USER, parcel ORDER"
   back_end
@@ -242,7 +240,7 @@ parcel 817057
   tcp send 'ada\n' expect 'error: parcels: Connection refused\n'
 }
 
-# --- TODO 12: clients
+# --- TODO 11: clients
 
 @test "a client may ask again and again, and however its lines are cut" {
   likely "what came behind a line is the beginning of the next one"
@@ -449,7 +447,7 @@ say_line() { # CLIENT LINE ANSWER
   done
 }
 
-# --- TODO 13: the switch in assembly
+# --- TODO 12: the switch in assembly
 
 needs_assembly() {
   case $(uname -m) in

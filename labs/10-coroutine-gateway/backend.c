@@ -340,7 +340,7 @@ fill_backlog(void)
 {
     struct sockaddr_storage ss;
     socklen_t len = sizeof ss;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (listen(b.listener, 0) < 0 || fd < 0 ||
         getsockname(b.listener, (struct sockaddr *)&ss, &len) < 0)
         err(1, "fill the backlog");

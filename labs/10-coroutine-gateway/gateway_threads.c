@@ -69,33 +69,31 @@ wait_for(int fd, short events, long deadline)
 }
 
 static int
-connect_in_time(int fd, const struct sockaddr *addr, socklen_t len,
-                long deadline)
+connect_in_time(int fd, const struct sockaddr *to, socklen_t len, long deadline)
 {
-    int error;
-    socklen_t size = sizeof error;
+    int why = 0;
+    socklen_t size = sizeof why;
     net_set_nonblocking(fd);
-    if (connect(fd, addr, len) == 0)
-        return 0;
-    if (errno != EINPROGRESS || wait_for(fd, POLLOUT, deadline) < 0 ||
-        getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+    if (connect(fd, to, len) < 0 &&
+        (errno != EINPROGRESS || wait_for(fd, POLLOUT, deadline) < 0 ||
+         getsockopt(fd, SOL_SOCKET, SO_ERROR, &why, &size) < 0))
         return -1;
-    errno = error;
-    return error == 0 ? 0 : -1;
+    errno = why;
+    return why == 0 ? 0 : -1;
 }
 
 static int
 write_in_time(int fd, const char *text, size_t n, long deadline)
 {
     while (n > 0) {
-        ssize_t done = send(fd, text, n, MSG_DONTWAIT);
-        if (done < 0 && errno == EAGAIN && wait_for(fd, POLLOUT, deadline) < 0)
+        ssize_t sent = send(fd, text, n, MSG_DONTWAIT);
+        if (sent < 0 && errno == EAGAIN && wait_for(fd, POLLOUT, deadline) < 0)
             return -1;
-        if (done < 0 && errno != EAGAIN && errno != EINTR)
+        if (sent < 0 && errno != EAGAIN && errno != EINTR)
             return -1;
-        if (done > 0) {
-            text += done;
-            n -= (size_t)done;
+        if (sent > 0) {
+            text += sent;
+            n -= (size_t)sent;
         }
     }
     return 0;
@@ -121,20 +119,20 @@ static bool
 call(const struct gateway *g, enum service service, const char *what,
      char value[LINE_SIZE])
 {
-    const struct sockaddr_in *to = &g->options.backend[service];
-    long deadline = now_ms() + g->options.deadline_ms;
+    const void *to = &g->options.backend[service];
+    long until = now_ms() + g->options.deadline_ms;
     struct input in = {0};
     char line[LINE_SIZE];
     enum got got = GOT_ERROR;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd >= 0 &&
-        connect_in_time(fd, (const void *)to, sizeof *to, deadline) == 0 &&
-        write_in_time(fd, line, call_text(line, service, what), deadline) == 0)
-        got = read_line(fd, &in, line, deadline);
-    int error = errno;
+        connect_in_time(fd, to, sizeof(struct sockaddr_in), until) == 0 &&
+        write_in_time(fd, line, call_text(line, service, what), until) == 0)
+        got = read_line(fd, &in, line, until);
+    int why = errno;
     if (fd >= 0)
         close(fd);
-    return call_result(got, error, line, value);
+    return call_result(got, why, line, value);
 }
 
 /* Where is the parcel of `name`? Three calls, one after the other. */

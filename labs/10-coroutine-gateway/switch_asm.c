@@ -16,7 +16,7 @@
 
 #include "switch_asm.h"
 
-/* TODO 13: save what a function must give back, change the stack, restore.
+/* TODO 12: save what a function must give back, change the stack, restore.
  * Do it for the processor that you have. switch_asm(from, to) finds its
  * arguments in %rdi and %rsi, or in x0 and x1. Push the registers above; store
  * the stack pointer in *from; load it from `to`; pop the registers, and return:
@@ -34,7 +34,7 @@ switch_asm(void **from, void *to)
 {
     (void)from;
     (void)to;
-    fputs("TODO 13 is not done: save what a function must give back "
+    fputs("TODO 12 is not done: save what a function must give back "
           "(labs/10-coroutine-gateway/switch_asm.c; "
           "read handouts/10-coroutine-gateway.md)\n",
           stderr);

@@ -54,14 +54,14 @@ coro_write(int fd, const void *buf, size_t n, long deadline)
     const char *rest = buf;
     while (n > 0 && !coro_cancelled()) {
         ssize_t done = write(fd, rest, n);
-        if (done >= 0) {
+        if (done < 0 && errno != EAGAIN && errno != EINTR)
+            return -1;
+        if (done < 0 && errno == EAGAIN &&
+            coro_wait(fd, EPOLLOUT, deadline) < 0)
+            return -1;
+        if (done > 0) {
             rest += done;
             n -= (size_t)done;
-        } else if (errno == EAGAIN) {
-            if (coro_wait(fd, EPOLLOUT, deadline) < 0)
-                return -1;
-        } else if (errno != EINTR) {
-            return -1;
         }
     }
     return n == 0 ? 0 : -1;

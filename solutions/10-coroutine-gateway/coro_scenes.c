@@ -350,7 +350,7 @@ connect_to(void *arg)
     struct sockaddr_in to;
     socklen_t len = sizeof to;
     getsockname(listener, (void *)&to, &len);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int done = coro_connect(fd, (void *)&to, len, coro_now() + 10000);
     printf("%s: %s\n", (char *)arg, result(done));
     if (done == 0 && coro_write(fd, "x", 1, CORO_NEVER) < 0)

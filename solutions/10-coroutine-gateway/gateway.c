@@ -92,23 +92,12 @@ call(const struct gateway *g, enum service service, const char *what,
     /* END TODO 10 */
 }
 
-/* Where is the parcel of `name`? Three calls, one after the other. */
+/* Where is the parcel of `name`? Three calls, one after the other. There is
+ * nothing to do here: it is word for word the one of gateway_threads.c. */
 static void
 answer(const struct gateway *g, const char *name, char reply[REPLY_SIZE])
 {
     char user[LINE_SIZE], order[LINE_SIZE], place[LINE_SIZE];
-    /* TODO 11: ask for the user, the user's order, the order's place.
-     * The first call that fails ends it, and the reply names its service. The
-     * stub asks the first service alone.
-     * STUB: (void)order;
-     * STUB: (void)place;
-     * STUB: if (!is_name(name))
-     * STUB:     snprintf(reply, REPLY_SIZE, "error: not a name\n");
-     * STUB: else if (!call(g, USERS, name, user))
-     * STUB:     snprintf(reply, REPLY_SIZE, "error: users: %s\n", user);
-     * STUB: else
-     * STUB:     snprintf(reply, REPLY_SIZE, "%s: user %s\n", name, user);
-     */
     if (!is_name(name))
         snprintf(reply, REPLY_SIZE, "error: not a name\n");
     else if (!call(g, USERS, name, user))
@@ -120,8 +109,9 @@ answer(const struct gateway *g, const char *name, char reply[REPLY_SIZE])
     else
         snprintf(reply, REPLY_SIZE, "%s: order %s is in %s\n", name, order,
                  place);
-    /* END TODO 11 */
 }
+
+static const char too_long[] = "error: the line is too long\n";
 
 /* A coroutine for each client: a line, its answer, the next line. */
 static void
@@ -130,12 +120,13 @@ serve_client(void *arg)
     struct client *c = arg;
     struct input in = {0};
     char name[LINE_SIZE], reply[REPLY_SIZE];
-    /* TODO 12: serve the client until it has finished.
+    /* TODO 11: serve the client until it has finished.
      * Write each reply with coro_write(), and stop when that fails. A line that
-     * is too long gets "error: the line is too long", and the connection ends.
+     * is too long is answered with `too_long`, and the connection ends.
      * After each reply coro_yield(): a client whose questions need no call,
      * because they are no names, would never have to wait, and nobody else
      * would have a turn. The stub answers one line.
+     * STUB: (void)too_long;
      * STUB: if (read_line(c->fd, &in, name, CORO_NEVER) == GOT_LINE) {
      * STUB:     answer(c->gateway, name, reply);
      * STUB:     coro_write(c->fd, reply, strlen(reply), CORO_NEVER);
@@ -148,10 +139,9 @@ serve_client(void *arg)
             break;
         coro_yield();
     }
-    const char *too_long = "error: the line is too long\n";
     if (got == GOT_MUCH)
         coro_write(c->fd, too_long, strlen(too_long), CORO_NEVER);
-    /* END TODO 12 */
+    /* END TODO 11 */
     close(c->fd);
     free(c);
 }

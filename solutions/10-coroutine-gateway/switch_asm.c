@@ -16,7 +16,7 @@
 
 #include "switch_asm.h"
 
-/* TODO 13: save what a function must give back, change the stack, restore.
+/* TODO 12: save what a function must give back, change the stack, restore.
  * Do it for the processor that you have. switch_asm(from, to) finds its
  * arguments in %rdi and %rsi, or in x0 and x1. Push the registers above; store
  * the stack pointer in *from; load it from `to`; pop the registers, and return:
@@ -33,7 +33,7 @@
  * STUB: {
  * STUB:     (void)from;
  * STUB:     (void)to;
- * STUB:     fputs("TODO 13 is not done: save what a function must give back "
+ * STUB:     fputs("TODO 12 is not done: save what a function must give back "
  * STUB:           "(labs/10-coroutine-gateway/switch_asm.c; "
  * STUB:           "read handouts/10-coroutine-gateway.md)\n",
  * STUB:           stderr);
@@ -163,4 +163,4 @@ switch_asm_prepare(void *top, void (*entry)(void))
     return top;
 }
 #endif
-/* END TODO 13 */
+/* END TODO 12 */
