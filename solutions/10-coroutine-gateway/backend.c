@@ -34,7 +34,8 @@
 enum {
     EVENTS = 256,
     BACKLOG = 4096,
-    PIECE_MS = 5, /* between the pieces of an answer */
+    PIECE_MS = 5,   /* between the pieces of an answer */
+    BABBLE_MS = 20, /* the same, in an answer without an end */
 };
 
 /* What it does to a caller. */
@@ -220,7 +221,7 @@ speak(struct caller *c)
         return;
     }
     TAILQ_REMOVE(&b.due, c, link);
-    enlist(c, c->due + PIECE_MS);
+    enlist(c, c->due + (options.mode == BABBLE ? BABBLE_MS : PIECE_MS));
 }
 
 static void
