@@ -33,10 +33,7 @@ gateway_before() { # MODE [OPTIONS]
 patiently() { TIMEOUT_FACTOR=$((5 * TIMEOUT_FACTOR)) "$@"; }
 
 calls() { grep -cE '^(user|order|parcel) ' "$BACK_LOG"; }
-has_# All answers come at the end: until then the client has to wait in silence.
-patiently() { TIMEOUT_FACTOR=$((5 * TIMEOUT_FACTOR)) "$@"; }
-
-calls() { [ "$(calls)" -ge "$1" ]; }
+has_calls() { [ "$(calls)" -ge "$1" ]; }
 # stay STEPS...: steps for build/tools/tcp, whose connections stay until the server ends.
 stay() { "$TOOLS/tcp" "$PORT" "$@" silence 60000 >/dev/null 2>&1 3>&- 4>&- & }
 interest_has() { [ "$(epoll_interest "$PID" | wc -l)" -ge "$1" ]; }
@@ -262,7 +259,7 @@ parcel 817057
   likely "GOT_MUCH: no end of the line within LINE_SIZE bytes"
   back_end -d 1
   gateway "$BACK"
-  tcp send 'ada\n' expect "$ADA" send "$(printf '%150s' | tr ' ' a)" \
+  tcp send 'ada\n' expect "$ADA" send "$(printf 'a%.0s' {1..150})" \
     expect 'error: the line is too long\n' gone
   tcp send 'bob\n' expect "$BOB"
 }
@@ -311,7 +308,7 @@ parcel 817057
   local reads
   back_end
   FAULTS='read:delay=1:fd=sock' gateway "$BACK"
-  yes "$(printf '%100s' | tr ' ' '?')" | head -c 40000 >"$BATS_TEST_TMPDIR/questions"
+  yes "$(printf '?%.0s' {1..100})" | head -c 40000 >"$BATS_TEST_TMPDIR/questions"
   tcp on first connect on b connect freeze "$PID" \
     on first send-file "$BATS_TEST_TMPDIR/questions" on b send '?\n' \
     thaw "$PID" on b expect 'error: not a name\n' on first half-close rest
@@ -323,19 +320,20 @@ parcel 817057
 
 @test "a client that does not read stalls only itself" {
   likely "coro_write() has to wait for EPOLLOUT"
-  local before
+  local before fd
   CLIENTS=()
   back_end -d 1
   gateway "$BACK"
   open_clients 1
+  fd=${CLIENTS[0]}
   tcp send 'ada\n' expect "$ADA"
   before=$(fds "$PID")
-  yes '?' >&"${CLIENTS[0]}" 2>/dev/null 3>&- 4>&- &
+  yes '?' >&"$fd" 2>/dev/null 3>&- 4>&- &
   await "the socket of the client that sends without reading is full" is_stalled
   expect_idle "$PID" "with a client that does not read its answers"
   tcp send 'ada\n' expect "$ADA"
   kill $!
-  exec {CLIENTS[0]}>&-
+  exec {fd}>&-
   await "the client that vanished is forgotten" has_at_most_descriptors $((before - 1))
 }
 is_stalled() { # it waits until it can write: EPOLLOUT is 4
