@@ -21,7 +21,8 @@
  *
  * All of them change one word, so one comes first. Is it TELL? Then FOUND or
  * PARK see what was pushed before it. If not, TELL sees that nobody searches,
- * or that somebody is parked, and wakes one.
+ * or that somebody is parked, and wakes one. (tests/explore/examples/pool.c tries
+ * this in every order.)
  */
 #include "pool.h"
 

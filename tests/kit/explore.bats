@@ -50,6 +50,11 @@ ok futex-fences'
   diff <(echo "$sleeping") <(verdicts)
 }
 
+@test "no order of the steps leaves a job of stage 09 without a worker" {
+  explore $EXAMPLES/pool.c
+  [ "$status" = 0 ]
+}
+
 @test "with clang it finds the same" {
   command -v clang >/dev/null || skip "no clang: apt-get install clang"
   export CC=clang
