@@ -14,7 +14,6 @@
 
 /* ---- Hosts --------------------------------------------------------------- */
 
-/* %41: whether those of the two digits that are there are digits. */
 /* [::1], an IPv6 address in brackets: the place behind it, or NULL. */
 static const char *
 skip_ipv6(const char *p, const char *end)
