@@ -309,6 +309,7 @@ master_start(struct master *m)
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
         sigaddset(&m->signals, signals[i]);
     sigprocmask(SIG_BLOCK, &m->signals, NULL);
+    signal(SIGPIPE, SIG_IGN); /* a log that nobody reads must not end it */
     /* Were it ignored, there would be none; and who is stopped has not ended. */
     struct sigaction ended = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP};
     sigaction(SIGCHLD, &ended, NULL);
