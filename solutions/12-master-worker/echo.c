@@ -484,10 +484,11 @@ drain(struct server *s)
     /* TODO 7: let go of the listener, and end when all clients have gone.
      * Once: accept those who wait, as long as accept_clients() says that there
      * may be more, but no more than the queue can hold (SOMAXCONN). The kernel
-     * may have woken us for them, and nobody else. Then close_conn() the listener; s->listener is NULL from then on. The
-     * kernel does not take it off the interest list this time, as others have
-     * it open: EPOLL_CTL_DEL, before. Each time: s->conns has s->conns_n
-     * entries. Which one stays to the last? The stub waits for nobody.
+     * may have woken us for them, and nobody else. Then close_conn() the
+     * listener; s->listener is NULL from then on. The kernel does not take it
+     * off the interest list this time, as others have it open: EPOLL_CTL_DEL,
+     * before. Each time: s->conns has s->conns_n entries. Which one stays to
+     * the last? The stub waits for nobody.
      * STUB: s->stopping = true;
      */
     if (s->listener != NULL) {
