@@ -305,7 +305,7 @@ watch(struct server *s, struct conn *c)
 }
 
 /* The kernel takes a descriptor off its interest list when it is closed, here
- * and everywhere else: this is enough for clients, which no other process has. */
+ * and everywhere else: enough for clients, which no other process has. */
 static void
 unwatch(struct server *s, struct conn *c)
 {

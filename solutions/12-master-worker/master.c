@@ -310,7 +310,7 @@ master_start(struct master *m)
         sigaddset(&m->signals, signals[i]);
     sigprocmask(SIG_BLOCK, &m->signals, NULL);
     signal(SIGPIPE, SIG_IGN); /* a log that nobody reads must not end it */
-    /* Were it ignored, there would be none; and who is stopped has not ended. */
+    /* Ignored, it would not come; and who is stopped has not ended. */
     struct sigaction ended = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP};
     sigaction(SIGCHLD, &ended, NULL);
     balance(m);
