@@ -139,6 +139,10 @@ pretend() { # STAGE POINTS STATUS NEXT_TODO
   [[ $status = 2 && $output == *'which stages?'* ]]
   lab bench BENCH=nope
   [[ $status = 2 && $output == *'BENCH=nope: it can be'*echo* ]]
+  lab explore STAGE=01
+  [[ $status = 2 && $output == *'only the queues can be explored'*'STAGE=08'* ]]
+  lab fuzz STAGE=01
+  [[ $status = 2 && $output == *'only stage 13 '* ]]
 }
 
 @test "stages have short names" {
