@@ -23,6 +23,15 @@ die() { # KEY [ARGS]
   exit 2
 }
 
+# TEXT, cut or padded to COLUMNS of a terminal, of which a Korean letter takes two.
+fit() { # TEXT COLUMNS
+  local text=$1 columns
+  while columns=$(LC_ALL=C.UTF-8 wc -L <<<"$text"); [ "$columns" -gt "$2" ]; do
+    text=${text%?}
+  done
+  printf '%s%*s' "$text" $(($2 - columns)) ''
+}
+
 # Colours are for people who look at a terminal and have not asked for none.
 bold='' green='' red='' dim='' plain=''
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ] && [ "${TERM:-dumb}" != dumb ]; then
