@@ -1,15 +1,15 @@
 /*
- * The gateway on callbacks. It works, it is fast, it needs little memory, and it
- * is here as a warning.
+ * The gateway on callbacks. It works, it is fast, it needs little memory, and
+ * it is here as a warning.
  *
  * The function answer() of the other two gateways has ten lines. Here it is the
  * chain ask(), got_user(), got_order(), got_place(): each one starts something
  * and names the function that goes on when it is done. Such a function plus the
  * data it needs is a closure; C has no closures, so we make them: a function
- * pointer and a `void *arg`. What were local variables are now fields of
- * struct client, and nobody but you knows which of them are valid when. What was
- * a loop is now a function that leads back to itself. What was one place to
- * clean up is every place where the chain may break.
+ * pointer and a `void *arg`. What were local variables are now fields of struct
+ * client, and nobody but you knows which of them are valid when. What was a
+ * loop is now a function that leads back to itself. What was one place to clean
+ * up is every place where the chain may break.
  *
  * And it reads from the bottom up, because what comes next in time has to be
  * declared before.
@@ -168,8 +168,8 @@ run_late(struct gateway *g)
     }
 }
 
-/* A callback touches no watch but those of its own client, and a client has one.
- * So no event in the batch can be about something that is gone. */
+/* A callback touches no watch but that of its own client. So no event in the
+ * batch can be about something that is gone. */
 static void
 turn(struct gateway *g)
 {

@@ -54,11 +54,11 @@ struct input {
 };
 
 enum got {
-    GOT_LINE, /* a line is in `line`, without its end, and gone from the input */
+    GOT_LINE,  /* a line, without its end; the input has the rest */
     GOT_PART,  /* read on first */
     GOT_MUCH,  /* it is longer than LINE_SIZE, and will not be taken */
-    GOT_END,   /* (nothing will come any more: never from input_line) */
-    GOT_ERROR, /* (nor can it be read, errno tells why: the same) */
+    GOT_END,   /* for who reads: nothing will come any more */
+    GOT_ERROR, /* for who reads: reading has failed, errno tells why */
 };
 
 enum got input_line(struct input *in, char line[LINE_SIZE]);

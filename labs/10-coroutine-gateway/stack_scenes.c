@@ -105,7 +105,7 @@ recurse(void *arg)
     printf("%d levels, and no end?\n", swallow_stack(&start));
 }
 
-/* The fault comes where there is no stack left, so the handler needs another. */
+/* The fault comes where no stack is left, so the handler needs another. */
 static void
 catch_faults(void)
 {
