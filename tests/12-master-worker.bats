@@ -524,7 +524,7 @@ has_rests() { [ "$(rests | wc -l)" = "$1" ]; }
     "$(workers)"
   kill -TERM "$PID"
   ends_after "send SIGTERM during a drain"
-  expect "send SIGTERM during a drain, and read stderr" "" "$(stderr)"
+  expect "send SIGHUP, SIGQUIT and SIGTERM during a drain, and read stderr" "" "$(stderr)"
 }
 
 # --- TODO 8: reload
