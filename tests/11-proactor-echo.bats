@@ -34,8 +34,6 @@ uring_refused() {
   ERR=$(cat "$BATS_TEST_TMPDIR/err")
 }
 
-has_worked() { [ $(($(cpu_ns "$PID") - $1)) -gt 5000000 ]; } # SINCE
-
 long_text() { printf 'x%.0s' {1..8000}; }
 
 # --- what both kinds of proactor must do; $@: the options of echo
@@ -152,6 +150,23 @@ ends_with_operations_under_way() { # a read, a write, and one of each end
   hold rcvbuf 4096 fill
   stop_server
   ends_well "send SIGTERM while reads and a write are under way"
+}
+
+# A cancellation comes too late for operations that complete together with the signal.
+is_interrupted_at_work() {
+  local fd
+  CLIENTS=()
+  start_server echo "$@"
+  open_clients 30
+  for fd in "${CLIENTS[@]}"; do say "$fd" hello; done
+  kill -STOP "$PID"
+  await "it is stopped" is_stopped "$PID"
+  for fd in "${CLIENTS[@]}"; do echo again >&"$fd"; done
+  kill -INT "$PID"
+  kill -CONT "$PID"
+  await "SIGINT has ended it" ended "$PID"
+  stop_server
+  ends_well "let 30 clients send while it is stopped, then send SIGINT, then SIGCONT"
 }
 
 # --- TODO 1: the first operation
@@ -316,18 +331,9 @@ ends_with_operations_under_way() { # a read, a write, and one of each end
   ends_with_operations_under_way -l
 }
 
-@test "SIGINT ends it while a client floods" {
-  likely "the completion of the signal is not noticed, or sessions go on while it is stopping"
-  local begin steps=() i
-  start_server echo
-  for i in {1..60}; do steps+=(exchange 64M); done
-  begin=$(cpu_ns "$PID")
-  "$TOOLS/tcp" "$PORT" "${steps[@]}" >/dev/null 2>&1 3>&- 4>&- &
-  await "the server works for the client that floods" has_worked "$begin"
-  kill -INT "$PID"
-  await "SIGINT has ended it" ended "$PID"
-  stop_server
-  ends_well "send SIGINT while a client floods"
+@test "SIGINT ends it while every session has something to do" {
+  likely "a session whose operation has just completed goes on, though the server is stopping"
+  is_interrupted_at_work
 }
 
 # --- TODO 6: the rings
@@ -488,7 +494,8 @@ END
 @test "io_uring: more operations than the SQ has places are not lost" {
   needs_uring
   likely "the SQ is full, and the next operation overwrites one that the kernel has not seen"
-  start_server echo -b uring
+  # Without the newest flags all completions come at once, when the process is thawed.
+  FAULTS='io_uring_setup:error=EINVAL:when=1' start_server echo -b uring
   tcp crowd 900 crowd-echo a freeze "$PID" crowd-send b thaw "$PID" crowd-expect b \
     freeze "$PID" crowd-send c thaw "$PID" crowd-expect c
 }
@@ -511,6 +518,7 @@ END
   await "SIGINT has ended it" ended "$PID"
   stop_server
   ends_well "send SIGINT"
+  is_interrupted_at_work -b uring
 }
 
 # --- TODO 11 and 12, the bonuses
