@@ -165,7 +165,7 @@ load echo-loop
   open_clients 3
   say "${CLIENTS[0]}" hello
   say "${CLIENTS[1]}" hello
-  expect_idle "$PID" "while three clients say nothing"
+  expect_idle "$PID" "while three clients say nothing" 1
 }
 
 @test "clients that do not read cost a bounded amount of memory" {
@@ -273,6 +273,14 @@ load echo-loop
       "$(reads_between_accepts) at most"
 }
 
+@test "without memory for a new client only that one is lost" {
+  likely "the result of calloc() is not looked at"
+  local steps=() i
+  for i in {1..50}; do steps+=(send "$i" expect "$i"); done # a turn each, for all to come in
+  FAULTS='malloc:error=ENOMEM:when=200+' start_server echo
+  tcp on a send 'one\n' expect 'one\n' crowd 250 on a "${steps[@]}"
+}
+
 # --- TODO 6: signals
 
 @test "a client that vanishes harms nobody" {
@@ -332,7 +340,7 @@ load echo-loop
   hold rcvbuf 4096 fill
   stop_server
   ends_well "send SIGTERM while clients are connected"
-  start_server echo
+  start_server echo -p "$PORT" # the connections of before are in TIME_WAIT
   tcp send 'hello\n' expect 'hello\n' half-close eof
   kill -INT "$PID"
   await "SIGINT has ended it" ended "$PID"

@@ -179,7 +179,7 @@ load echo-loop
   open_clients 3
   say "${CLIENTS[0]}" hello
   say "${CLIENTS[1]}" hello
-  expect_idle "$PID" "while three clients say nothing"
+  expect_idle "$PID" "while three clients say nothing" 1
 }
 
 @test "clients that do not read cost a bounded amount of memory" {
@@ -304,7 +304,7 @@ load echo-loop
   hold rcvbuf 4096 fill
   stop_server
   ends_well "send SIGTERM while clients are connected"
-  start_server echo
+  start_server echo -p "$PORT" # the connections of before are in TIME_WAIT
   tcp send 'hello\n' expect 'hello\n' half-close eof
   kill -INT "$PID"
   await "SIGINT has ended it" ended "$PID"
@@ -364,4 +364,14 @@ load echo-loop
     0 $(($(cpu_ticks "$PID") - ticks))
   tcp send 'hello\n' expect 'hello\n'
   expect "count the threads in /proc/PID/task" 1 "$(threads "$PID")"
+}
+
+@test "without memory for a new client only that one is lost" {
+  likely "grow() failed, or calloc(), and its result is not looked at"
+  local steps=() i
+  for i in {1..50}; do steps+=(send "$i" expect "$i"); done # a turn each, for all to come in
+  FAULTS='malloc:error=ENOMEM:when=200+' start_server echo
+  tcp on a send 'one\n' expect 'one\n' crowd 250 on a "${steps[@]}"
+  FAULTS='realloc:error=ENOMEM:when=3+' start_server echo # the arrays do not grow again
+  tcp on a send 'one\n' expect 'one\n' crowd 250 on a "${steps[@]}"
 }

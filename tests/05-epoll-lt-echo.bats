@@ -84,6 +84,16 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
     "echo: bind 127.0.0.1:$PORT: Address already in use" "$ERR"
 }
 
+@test "without memory for a new client only that one is lost" {
+  likely "calloc() failed, or EPOLL_CTL_ADD, and that ended the server"
+  local steps=() i
+  for i in {1..50}; do steps+=(send "$i" expect "$i"); done # a turn each, for all to come in
+  FAULTS='malloc:error=ENOMEM:when=200+' start_server echo
+  tcp on a send 'one\n' expect 'one\n' crowd 250 on a "${steps[@]}"
+  FAULTS='epoll_ctl:error=ENOSPC:when=4' start_server echo # signals, listener, a, b
+  tcp on a send 'one\n' expect 'one\n' on b connect gone on c send 'three\n' expect 'three\n'
+}
+
 # --- TODO 2: interest that changes
 
 @test "a short write is finished" {
@@ -118,7 +128,7 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
   open_clients 1
   hold rcvbuf 4096 fill
   say "${CLIENTS[0]}" hello
-  expect_idle "$PID" "with one client that does not read its answers"
+  expect_idle "$PID" "with one client that does not read its answers" 1
   say "${CLIENTS[0]}" again
 }
 
@@ -354,7 +364,7 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
   hold rcvbuf 4096 fill
   stop_server
   ends_well "send SIGTERM while clients are connected"
-  start_server echo
+  start_server echo -p "$PORT" # the connections of before are in TIME_WAIT
   tcp send 'hello\n' expect 'hello\n' half-close eof
   kill -INT "$PID"
   await "SIGINT has ended it" ended "$PID"
