@@ -508,8 +508,7 @@ say_echo() { # FD TEXT
   likely "a client or a job is lost in the crowd"
   many_connections 10000
   LIMITS="-n $((COUNT + 1200))" BIN=$PLAIN start_server line-server
-  "$TOOLS/tcp" -t 10 "$PORT" crowd "$COUNT" silence 60000 >/dev/null 2>&1 3>&- 4>&- &
-  await "all $COUNT clients are there" stat_is clients $((COUNT + 1))
+  ASK='echo x\n' ANSWER='x\n' hold crowd "$COUNT"
   tcp crowd 1000 crowd-send 'sleep 10\n' on b send 'echo x\n' expect 'x\n' crowd-expect 'slept 10\n'
   expect_idle "$PID" "with $COUNT silent clients"
 }

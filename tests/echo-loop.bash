@@ -55,12 +55,13 @@ pull_all() { # FD: read all that push_all sends
 # hold STEPS...: steps for build/tools/tcp. When they are done, the connections
 # stay open, and the client silent, until the server ends. It tells that it is so
 # far by stopping a process, and before that it has had an answer on a connection
-# of its own, which the server accepted after all the others.
+# of its own, which the server accepted after all the others (ASK and ANSWER, if
+# that is not an echo).
 hold() {
   local sleeper client
   sleep 1000 3>&- 4>&- &
   sleeper=$!
-  "$TOOLS/tcp" -t 10 "$PORT" "$@" on last send x expect x freeze $sleeper \
+  "$TOOLS/tcp" -t 10 "$PORT" "$@" on last send "${ASK:-x}" expect "${ANSWER:-x}" freeze $sleeper \
     silence 60000 >"$BATS_TEST_TMPDIR/hold" 2>&1 3>&- 4>&- &
   client=$!
   until is_stopped $sleeper || ! kill -0 $client 2>/dev/null; do sleep 0.02; done
