@@ -38,7 +38,7 @@ left() {
   local process
   for process in /proc/[0-9]*; do
     [[ $(readlink "$process/cwd") != "$TREE"* ]] || { tr '\0' ' ' <"$process/cmdline"; echo; }
-  done 2>/dev/null | grep -E '(^|/)(inotifywait|supervise) |scripts/(watch|check|bats)|report.awk'
+  done 2>/dev/null | grep -E '(^|/)(inotifywait|supervise) |scripts/(watch|check|bats)|report[.]awk'
 }
 
 # A result as scripts/check writes it, without testing anything.
