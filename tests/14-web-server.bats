@@ -1434,6 +1434,12 @@ listing perhaps
 cache 1T
 root
 LINES
+  run_program webserver -d "$SITE" -p 0 -u no-such-user
+  expect "give it a user that does not exist" "webserver: user no-such-user: there is none" "$ERR"
+  expect "look at its exit status" 1 "$STATUS"
+  run_program webserver -d "$SITE" -p 0 -l "$SITE/no/such/log"
+  expect "give it a log that cannot be written" \
+    "webserver: open $SITE/no/such/log: No such file or directory" "$ERR"
   run_program webserver -c "$SITE/nowhere"
   expect "give it a file that is not there" 2 "$STATUS"
 }

@@ -22,6 +22,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,10 +105,34 @@ same_address(const struct config *a, const struct config *b)
     return strcmp(a->address, b->address) == 0 && strcmp(a->port, b->port) == 0;
 }
 
+/* What every worker would fail at is better told now, and once. */
+static bool
+is_possible(const struct config *config)
+{
+    if (config->user[0] != '\0' && !getpwnam(config->user)) {
+        warnx("user %s: there is none", config->user);
+        return false;
+    }
+    if (config->user[0] != '\0' && geteuid() != 0) {
+        warnx("user %s: only root can become another one", config->user);
+        return false;
+    }
+    struct log *log = config->log[0] != '\0' ? log_open(config->log) : NULL;
+    if (config->log[0] != '\0' && !log) {
+        warn("open %s", config->log);
+        return false;
+    }
+    if (log)
+        log_close(log);
+    return true;
+}
+
 bool
 site_open(struct site *site, const struct config *config,
           const struct site *before)
 {
+    if (!is_possible(config))
+        return false;
     int root = open(config->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root < 0) {
         warn("open %s", config->root);
