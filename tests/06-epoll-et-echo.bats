@@ -324,8 +324,9 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   local fd events
   CLIENTS=()
   start_server echo
-  open_clients 2
+  open_clients 1
   say "${CLIENTS[0]}" hello
+  open_clients 1 # not before: two that come at once take TODO 6
   say "${CLIENTS[1]}" hello
   while read -r fd events; do
     [ $(($(fd_flags "$PID" "$fd") & NONBLOCK)) != 0 ] ||
