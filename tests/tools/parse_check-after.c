@@ -37,8 +37,9 @@ run_final(void)
     http_init(&r, &http_default_limits);
     must(http_parse(&r, next, (size_t)(two + sizeof two - 1 - next)) ==
                  HTTP_COMPLETE &&
-             http_is(next, r.target, "/b") && r.header_count == 1 &&
-             r.content_length == 0 && r.body == HTTP_BODY_NONE,
+             http_is(next, r.method, "GET") && http_is(next, r.target, "/b") &&
+             r.header_count == 1 && r.content_length == 0 &&
+             r.body == HTTP_BODY_NONE,
          "parse the second of two requests, behind the body of the first",
          "complete, with nothing left of the first request");
     http_init(&r, &http_default_limits);

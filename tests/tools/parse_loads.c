@@ -18,6 +18,7 @@
  */
 #include "parse_cases.h"
 
+#include <err.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
