@@ -40,7 +40,7 @@ const char config_usage[] =
     "  -m BYTES    of cache in each worker, like 64M (64M)\n"
     "  -n NUMBER   of connections of each worker (as many as it can have)\n"
     "  -l FILE     access log, - for stderr (none)\n"
-    "  -u USER     become this user, when started as root (nobody)\n"
+    "  -u USER     become this user, which only root can (stay the same)\n"
     "  -i          list directories that have no index.html\n";
 
 /* --- values --------------------------------------------------------------- */

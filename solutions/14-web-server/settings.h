@@ -12,7 +12,7 @@ struct config {
     char port[8];
     char root[VALUE_MAX];
     char log[VALUE_MAX];  /* access log; empty: none; "-": stderr */
-    char user[64];        /* to become, when started as root; empty: nobody */
+    char user[64];        /* to become, if started as root; empty: stay */
     unsigned workers;     /* processes; 0: one, and no master */
     unsigned threads;     /* of each worker process, for its files */
     unsigned connections; /* that each one keeps; 0: as many as it can */

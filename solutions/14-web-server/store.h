@@ -43,7 +43,7 @@ struct store {
     struct cache *cache;
     struct root root;
     struct refresh *refresh; /* entries that are to be compared soon */
-    struct entry *busy; /* the answer when the workers cannot keep up */
+    struct entry *busy;      /* the answer when the workers cannot keep up */
     struct store_numbers numbers;
     struct load *loads[LOADS];
 };
