@@ -1369,7 +1369,7 @@ sees() {
   likely "the listener stays open; an old worker gives each client one more answer"
   BIN=$PLAIN serve_with 2
   expect_body hello /hello.txt
-  local i reloads
+  local i reloads first=$WORKERS
   for i in {1..20}; do
     kill -HUP "$PID"
     sleep 0.05
@@ -1380,12 +1380,16 @@ sees() {
       crowd-expect 'HTTP/1.1 200 OK\r\n'
   done
   wait "$reloads"
-  await "two new workers are left" has_workers_with_old
+  await "none of the first workers is left" none_left "$first"
   tcp crowd 30 crowd-send 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\n' \
     crowd-expect 'HTTP/1.1 200 OK\r\n'
 }
 
-has_workers_with_old() { [ "$(children "$PID" | wc -w)" -ge 2 ] && expect_body hello /hello.txt; }
+none_left() {
+  local pid now
+  now=" $(children "$PID")"
+  for pid in $1; do [[ $now != *" $pid "* ]] || return 1; done
+}
 
 @test "SIGQUIT ends it when every client has its answer" {
   likely "drain(): no new clients, and the old ones get what they asked for"
