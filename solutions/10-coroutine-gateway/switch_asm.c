@@ -72,8 +72,8 @@ __asm__(".text\n"
         "    popq %r12\n"
         "    popq %rbx\n"
         "    popq %rbp\n"
-        "    popq %rcx\n"  /* ret would do, ten times as slow: the processor */
-        "    jmpq *%rcx\n" /* takes for granted that it pairs with a call */
+        "    popq %rcx\n"  /* ret would do, but slowly: the processor takes */
+        "    jmpq *%rcx\n" /* for granted that it goes back to a caller */
         ".size switch_asm, .-switch_asm\n");
 
 /* What these instructions leave on a stack, from the lowest address on. */
