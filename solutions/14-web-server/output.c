@@ -112,12 +112,12 @@ send_memory(struct output *o, int fd)
     unsigned n = 0, i = o->first;
     for (; i < o->count && n < VECTORS && o->pieces[i].data; i++)
         v[n++] = (struct iovec){(char *)o->pieces[i].data, o->pieces[i].left};
-    /* MSG_MORE: the file comes right behind; they can share a packet. */
-    int flags = MSG_NOSIGNAL | (i < o->count ? MSG_MORE : 0);
+    /* No MSG_MORE, though a file may come right behind: with the head in front of
+     * it in one packet, all its pages would be cut at odd places. */
     if (n == 1) /* nearly always, and cheaper */
-        return send(fd, v[0].iov_base, v[0].iov_len, flags);
+        return send(fd, v[0].iov_base, v[0].iov_len, MSG_NOSIGNAL);
     struct msghdr message = {.msg_iov = v, .msg_iovlen = n};
-    return sendmsg(fd, &message, flags);
+    return sendmsg(fd, &message, MSG_NOSIGNAL);
 }
 
 /* Sends from a file up to `end`, where what is surely in memory ends. */
