@@ -162,6 +162,7 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   CLIENTS=()
   start_server echo
   open_clients 1
+  say "${CLIENTS[0]}" hi # the next one comes later: two at once take TODO 6
   hold rcvbuf 4096 fill
   say "${CLIENTS[0]}" hello
   expect_idle "$PID" "with one client that does not read its answers"
