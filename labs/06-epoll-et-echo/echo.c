@@ -325,8 +325,7 @@ accept_clients(struct server *s, struct conn *c)
      * event, and forgets the fifth.
      */
     for (int i = 0; i < 4; i++) {
-        int fd = accept4(c->fd, NULL, NULL,
-                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(c->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0)
             open_conn(s, fd, READING);
     }
