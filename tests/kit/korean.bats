@@ -33,6 +33,6 @@ skeleton() { # FILE.md
 @test "a Korean handout is in Korean" {
   local file
   for file in handouts/ko/*.md README.ko.md; do
-    [ "$(grep -c '[가-힣]' "$file")" -gt 20 ] || { echo "$file"; return 1; }
+    [ "$(LC_ALL=C.UTF-8 grep -cP '\p{Hangul}' "$file")" -gt 20 ] || { echo "$file"; return 1; }
   done
 }
