@@ -31,7 +31,7 @@ WANTED := $(if $(STAGE),$(filter $(STAGE) 0$(STAGE)-% $(STAGE)-%,$(STAGES)),$(ST
 LAB    ?= labs
 # Tests wait more than they compute.
 JOBS   ?= $(shell echo $$((2 * $$(nproc))))
-# FULL=1: every mutant, not only three of each stage; each starter TODO by TODO.
+# FULL=1: every mutant, not only two of each stage; each starter TODO by TODO.
 FULL   ?=
 
 # The kit's own tests. Each part writes build/test/PART.tap or .json.
