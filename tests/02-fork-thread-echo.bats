@@ -370,8 +370,8 @@ gone_from_children() { # PIDS
   likely "the result of pthread_create() is not looked at"
   FAULTS='thread:error=EAGAIN:when=2' start_server echo -m pool -n 3
   await "the second pthread_create() has failed, and it has ended" is_gone "$PID"
+  stop_server # then all that it said is in the log
   expect_match "read its stderr" 'echo: pthread_create: Resource temp' "$(cat "$LOG")"
-  stop_server
   expect "look at its exit status" "exit 1" "$END"
 }
 
