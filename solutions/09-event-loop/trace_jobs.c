@@ -340,7 +340,9 @@ submit_next(void *arg, bool ran)
 void
 jobs_many(void)
 {
-    open_pool(POOL_THREADS, 2 * IN_FLIGHT);
+    /* More places than jobs: a worker that is put aside while it takes one has
+     * its place, and a ring that has come round to it would say "full". */
+    open_pool(POOL_THREADS, POOL_CAPACITY);
     for (int i = 0; i < IN_FLIGHT; i++) {
         submitted++;
         submit(new_job("one of many", work_once, submit_next));
