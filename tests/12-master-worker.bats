@@ -100,7 +100,7 @@ greet() { # TEXT: a client more, which is served
   say "${CLIENTS[-1]}" "$1"
 }
 hup() {
-  kill -HUP "$PID" 2>/dev/null || fail "send SIGHUP to the master" "it is there" "it has ended"
+  kill -HUP "$PID" 2>/dev/null || fail "send SIGHUP to the master" "it is there" "the master has ended"
 }
 refused() { ! { : <>"/dev/tcp/127.0.0.1/$PORT"; } 2>/dev/null; }
 leave() { # N: client number N goes
