@@ -21,8 +21,8 @@ $(TESTING): tools
 
 # --- for authors, and for the curious
 
-.PHONY: test explore fuzz grade mutants soak walk starters tools clean author
-test mutants soak walk starters: author
+.PHONY: test explore fuzz grade mutants accepted soak walk starters tools clean author
+test mutants accepted soak walk starters: author
 author:
 	@scripts/lab author
 
@@ -31,12 +31,14 @@ WANTED := $(if $(STAGE),$(filter $(STAGE) 0$(STAGE)-% $(STAGE)-%,$(STAGES)),$(ST
 LAB    ?= labs
 # Tests wait more than they compute.
 JOBS   ?= $(shell echo $$((2 * $$(nproc))))
-# FULL=1: every mutant, not only two of each stage; each starter TODO by TODO.
+# FULL=1: every mutant, not only two of each stage; each starter TODO by TODO;
+# the accepted solutions.
 FULL   ?=
 
 # The kit's own tests. Each part writes build/test/PART.tap or .json.
 PARTS := $(patsubst tests/kit/%.bats,kit-%,$(wildcard tests/kit/*.bats)) \
-    $(foreach s,$(WANTED),asan-$(s) plain-$(s) walk-$(s) mutants-$(s))
+    $(foreach s,$(WANTED),asan-$(s) plain-$(s) walk-$(s) mutants-$(s) \
+    $(if $(FULL),accepted-$(s)))
 
 test: tools
 	@rm -rf build/test && mkdir -p build/test
@@ -53,6 +55,8 @@ walk-%:
 	@scripts/walk $(if $(FULL),,-1) $* >build/test/$@.tap 2>&1; echo '  $@'
 mutants-%:
 	@scripts/mutants -m $(if $(FULL),required,quick) -o build/test $* >build/test/$@.tap 2>&1; echo '  $@'
+accepted-%:
+	@scripts/accepted -o build/test $* >build/test/$@.tap 2>&1; echo '  $@'
 
 # Runs threads in every order that matters: handouts/explorer.md.
 explore:
@@ -75,6 +79,10 @@ mutants: tools
 	    | tee build/test/mutants-$$stage.tap; done
 	@scripts/matrix -o build/mutants.html build/test $(WANTED) | tee build/test/mutants-matrix.tap
 	@scripts/summary build/test/mutants-*.tap; echo 'the matrix: build/mutants.html'
+
+accepted: tools
+	@for stage in $(WANTED); do scripts/accepted $$stage; done \
+	    | tee build/accepted.tap; scripts/summary build/accepted.tap
 
 # N runs of every stage under load: is there a test that does not always say the same?
 soak: tools

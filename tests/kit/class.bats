@@ -80,7 +80,8 @@ points() { sed -n "s/^$1,\([0-9]*\),.*/\1/p" "$OUT/class.csv"; }
   export AUTOGRADER=$BATS_TEST_TMPDIR/autograder
   mkdir -p "$AUTOGRADER/source" "$AUTOGRADER/submission"
   unzip -q build/gradescope.zip -d "$AUTOGRADER/source"
-  [ -x "$AUTOGRADER/source/setup.sh" ] && [ ! -e "$AUTOGRADER/source/lab/solutions" ]
+  [ -x "$AUTOGRADER/source/setup.sh" ] && [ ! -e "$AUTOGRADER/source/lab/solutions" ] &&
+    [ ! -e "$AUTOGRADER/source/lab/tests/accepted" ]
   cp "$CLASS/a done, <b>/echo.c" "$AUTOGRADER/submission"
   "$AUTOGRADER/source/run_autograder"
   jq -e '.score == 100' "$AUTOGRADER/results/results.json"

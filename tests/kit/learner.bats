@@ -379,7 +379,7 @@ pretend() { # STAGE POINTS STATUS NEXT_TODO
   mkdir 'else where'
   tar xzf build/dist/lab-01-02.tar.gz -C 'else where'
   cd 'else where/lab-01-02'
-  [ ! -e solutions ] && [ ! -e tests/mutants ] && [ ! -e .git ]
+  [ ! -e solutions ] && [ ! -e tests/mutants ] && [ ! -e tests/accepted ] && [ ! -e .git ]
   [ "$(ls -d labs/[0-9]*)" = $'labs/01-blocking-echo\nlabs/02-fork-thread-echo' ]
   run ! grep -r 'END TODO\|STUB:' .
   run ! grep -E 'solutions|make diff' README.md
@@ -391,7 +391,7 @@ pretend() { # STAGE POINTS STATUS NEXT_TODO
   [[ $status = 0 && $output == *'6 of 6'*'Stage 01 is complete'* ]]
   lab reset STAGE=01 FORCE=1
   cmp $ECHO "$TREE/build/starters/$STAGE1/echo.c"
-  for command in diff solution bench test mutants starters; do
+  for command in diff solution bench test mutants accepted starters; do
     lab $command STAGE=01 A=01 B=02
     [[ $status = 2 && $output == *'handed out without them'* ]] ||
       { echo "make $command: $output"; return 1; }

@@ -189,6 +189,22 @@ marked() { # marked TEXT: run the stripper on a file with this text
   done
 }
 
+@test "accepted solutions of another style compile without a warning, and say how they differ" {
+  local stage style files strict='-std=c17 -D_GNU_SOURCE -pthread -Wall -Wextra -Werror'
+  for stage in $STAGES; do
+    for style in tests/accepted/"$stage"/*; do
+      [ -d "$style" ] || continue
+      for file in "$style"/*; do
+        [[ " $(variable "$stage" YOURS) " == *" ${file##*/} "* ]] ||
+          { echo "$file: stage $stage does not ask for it"; return 1; }
+        [ "$(head -c 2 "$file")" = '/*' ] || { echo "$file does not begin with a comment"; return 1; }
+      done
+      files=$(find "$style" -name '*.c')
+      gcc $strict -fsyntax-only -I "solutions/$stage" $files
+    done
+  done
+}
+
 @test "each handout has the sections of the skeleton and every TODO and test" {
   local stage handout section n id
   for stage in $STAGES; do
