@@ -23,7 +23,7 @@ fi
 export TIMEOUT_FACTOR
 
 # The fault shim is preloaded before ASan's runtime, which ASan would refuse.
-export ASAN_OPTIONS=verify_asan_link_order=0:detect_stack_use_after_return=1
+export ASAN_OPTIONS=verify_asan_link_order=0:detect_stack_use_after_return=1:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS=halt_on_error=0
 
