@@ -568,8 +568,9 @@ END
   build_tsan
   for scenario in post-thread post-ping post-many jobs-many jobs-cancel jobs-end; do
     BIN=$TSAN run_program loop-trace "$scenario"
-    [ "$STATUS" = 0 ] || fail "run loop-trace $scenario, built by make tsan" \
+    [[ $STATUS = 0 && -n $OUT ]] || fail "run loop-trace $scenario, built by make tsan" \
       "status 0, and no report" "status $STATUS
+$OUT
 $(head -n 25 <<<"$ERR")"
   done
 }

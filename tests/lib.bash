@@ -122,6 +122,30 @@ run_program() {
   OUT=$(tr -d '\0' <"$BATS_TEST_TMPDIR/out") ERR=$(tr -d '\0' <"$BATS_TEST_TMPDIR/err")
 }
 
+# play PROGRAM [ARGS]: a program of tests/tools that is linked with the learner's code,
+# judges it and explains its failures itself. Status 0 counts only with the word that
+# it has been given for the end: the code under test may have called exit(0).
+play() {
+  local status=0 log=$BATS_TEST_TMPDIR/said said word=$RANDOM.$RANDOM.$RANDOM.$RANDOM
+  LAST_WORD=$word timeout -k 2 "$(scaled 40)" "${confined[@]}" "$@" \
+    >"$log" 2>&1 </dev/null 3>&- 4>&- || status=$?
+  if [ "$status" = 0 ]; then
+    ! grep -qxF "$word" "$log" || return 0
+    likely "exit() ends the whole program: a function that cannot go on says so to its caller"
+  fi
+  said=$(LC_ALL=C tr -c '\n\t -~' '?' <"$log" | cut -c1-600 | head -n 40)
+  if [[ $said == did:* ]]; then
+    printf '%s\n' "$said" | indent_rest
+  elif [ "$status" = 0 ]; then
+    fail "run ${1##*/} ${*:2:3}" "it comes to its end" \
+      "status 0, before it had checked everything${said:+: $said}" || :
+  else
+    fail "run ${1##*/} ${*:2:3}" "it ends well" "status $status: $said" || :
+  fi
+  [[ $said == *repeat:* ]] || printf 'repeat:   %s%s\n' "${NO_MEMBARRIER:+NO_MEMBARRIER=1 }" "$*"
+  return 1
+}
+
 # --- the client ------------------------------------------------------------
 
 # tcp STEPS...: play a scenario against PORT. Sets OUT to what it printed.

@@ -11,6 +11,7 @@
  * explores the same runs, and the one that fails can be repeated, step by step.
  */
 #include "explore.h"
+#include "../tools/last_word.h"
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -218,6 +219,7 @@ explore(long show)
 int
 main(int argc, char **argv)
 {
+    take_last_word();
     for (; argc < 2 && scenario->name; scenario++)
         puts(scenario->name);
     while (scenario->name && strcmp(scenario->name, argv[1]) != 0)
@@ -229,5 +231,6 @@ main(int argc, char **argv)
     sysv_signal(SIGABRT, crash);
     make_stacks();
     explore(argc > 2 ? atol(argv[2]) : 0);
+    say_last_word();
     return verdict[0] && !is_remark();
 }

@@ -295,10 +295,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 }
 
 #ifdef STANDALONE
+#include "last_word.h"
+
 int
 main(int argc, char **argv)
 {
     static uint8_t data[1 << 20];
+    take_last_word();
     if (argc < 2)
         errx(64, "usage: fuzz_parser FILE...");
     for (int i = 1; i < argc; i++) {
@@ -310,6 +313,7 @@ main(int argc, char **argv)
         input_name = argv[i];
         LLVMFuzzerTestOneInput(data, n);
     }
+    say_last_word();
     return 0;
 }
 #endif

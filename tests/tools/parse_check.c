@@ -18,6 +18,7 @@
  * Exit status: 0, or 1 and what was wrong on stdout.
  */
 #include "parse_check.h"
+#include "last_word.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -34,12 +35,10 @@ usage(void)
     return 64;
 }
 
-int
-main(int argc, char **argv)
+static int
+check(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
-    signal(SIGSEGV, on_fault);
-    signal(SIGBUS, on_fault);
     if (argc == 4 && strcmp(what, "cases") == 0)
         return run_topic(argv[2], argv[3]);
     if (argc == 4 && strcmp(what, "input") == 0)
@@ -59,4 +58,16 @@ main(int argc, char **argv)
     if (argc == 2 && strcmp(what, "lookup") == 0)
         return run_lookup();
     return usage();
+}
+
+int
+main(int argc, char **argv)
+{
+    take_last_word();
+    signal(SIGSEGV, on_fault);
+    signal(SIGBUS, on_fault);
+    int status = check(argc, argv);
+    if (status == 0)
+        say_last_word();
+    return status;
 }

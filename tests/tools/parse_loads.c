@@ -16,6 +16,7 @@
  *
  * Exit status: 0, or 1 and what was wrong on stdout.
  */
+#include "last_word.h"
 #include "parse_cases.h"
 
 #include <err.h>
@@ -287,6 +288,7 @@ main(int argc, char **argv)
     static char big[MOST];
     size_t n = sizeof browser - 1, big_n = long_request(big, 6000, 8000);
     const char *what = argc == 2 ? argv[1] : "";
+    take_last_word();
     if (strcmp(what, "singly") == 0) {
         check_singly(browser, n);
         check_singly(big, big_n);
@@ -301,5 +303,6 @@ main(int argc, char **argv)
         fputs("usage: parse_loads singly | long | usual | print\n", stderr);
         return 64;
     }
+    say_last_word();
     return 0;
 }

@@ -8,6 +8,7 @@
  */
 #include "http_scan.h"
 
+#include "last_word.h"
 #include "parse_cases.h"
 
 #include <signal.h>
@@ -96,11 +97,13 @@ try_random(enum class class, const char *usual, int count)
 int
 main(void)
 {
+    take_last_word();
     signal(SIGSEGV, on_fault);
     for (size_t i = 0; i < sizeof scanned / sizeof *scanned; i++) {
         trying_name = scanned[i].name;
         try_all(scanned[i].class);
         try_random(scanned[i].class, scanned[i].usual, 5000);
     }
+    say_last_word();
     return 0;
 }

@@ -7,7 +7,6 @@
 #include <stdint.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 struct job_queue *
 queue_with(size_t capacity, size_t jobs)
@@ -41,7 +40,7 @@ push_sleeps(void)
     struct actor *a = start(PUSH, q, 3);
     must_sleep(a);
     expect_number("jq_len()", 2, jq_len(q));
-    _exit(0); /* whether it wakes up again is another scene */
+    well_done(); /* whether it wakes up again is another scene */
 }
 
 void
@@ -51,7 +50,7 @@ pop_sleeps(void)
     did("jq_pop()");
     struct actor *a = start(POP, q, 0);
     must_sleep(a);
-    _exit(0);
+    well_done();
 }
 
 /* Four workers with nothing to do use no processor time for a quarter of a
@@ -75,7 +74,7 @@ idle(void)
         for (int i = 0; i < MANY; i++)
             used += cpu_of(a[i]->tid);
         if (used < 1e6)
-            _exit(0);
+            well_done();
     }
     fail("they use no processor time", "%.1f ms in 250 ms", used / 1e6);
 }
@@ -155,7 +154,7 @@ spurious_wake_up(void)
     must_sleep(a);
     if (atomic_load(&spurious) > 0)
         fail("it looks again, and waits again", "it waited less often");
-    _exit(0);
+    well_done();
 }
 
 void
@@ -169,7 +168,7 @@ spurious_wake_up_push(void)
     expect_number("jq_len()", 1, jq_len(q));
     if (atomic_load(&spurious) > 0)
         fail("it looks again, and waits again", "it waited less often");
-    _exit(0);
+    well_done();
 }
 
 /* What happens between the last look and the sleep is not slept through. */

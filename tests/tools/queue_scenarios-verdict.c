@@ -34,7 +34,6 @@ did(const char *format, ...)
     va_end(args);
 }
 
-/* Ends the program at once: some threads may sleep for ever. */
 void
 fail(const char *expected, const char *format, ...)
 {

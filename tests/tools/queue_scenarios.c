@@ -16,6 +16,7 @@
  * done, what was expected, what came. Exit: 0, 1, or 2 for an unknown scene.
  */
 #include "queue_scenarios.h"
+#include "last_word.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -52,11 +53,19 @@ static const struct scene {
     {"create-destroy", NULL, create_and_destroy},
 };
 
+void
+well_done(void)
+{
+    say_last_word();
+    _exit(0);
+}
+
 /* queue-scenarios SCENE [jq|spsc|scq]; NO_MEMBARRIER=1: as if the kernel had
  * none. */
 int
 main(int argc, char **argv)
 {
+    take_last_word();
     const struct kind *kind = kind_named(argc > 2 ? argv[2] : "jq");
     no_membarrier = getenv("NO_MEMBARRIER") != NULL;
     signal(SIGALRM, give_up);
@@ -69,6 +78,7 @@ main(int argc, char **argv)
             scenes[i].alone(kind);
         else
             scenes[i].play();
+        say_last_word();
         return 0;
     }
     fputs("usage: queue-scenarios SCENE [jq|spsc|scq], with SCENE one of\n",

@@ -25,7 +25,8 @@ enum { MANY = 4 }; /* threads that do the same */
 extern char done[4096]; /* what the scene has done so far */
 void did(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Ends the program at once: some threads may sleep for ever. */
+/* Both end the program at once: some threads may sleep for ever. */
+_Noreturn void well_done(void);
 _Noreturn void fail(const char *expected, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
