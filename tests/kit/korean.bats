@@ -30,9 +30,28 @@ skeleton() { # FILE.md
   done
 }
 
-@test "a Korean handout is in Korean" {
+# Of each hint its TODO, its number, and the code in it: in the order of the alphabet,
+# for Korean puts the verb last.
+hints() { # FILE.md
+  awk '/^## / { todo = $0; print; next }
+       /^[0-9]\. / {
+         code = split($0, part, "`")
+         if (code % 2 == 0) print "an odd number of `", NR
+         for (i = 2; i < code; i += 2) print todo, $1, part[i]
+         print todo, $1 }' "$1" | sort
+}
+
+@test "the hints in Korean are for the same TODOs, as many, and show the same code" {
   local file
-  for file in handouts/ko/*.md README.ko.md; do
-    [ "$(LC_ALL=C.UTF-8 grep -cP '\p{Hangul}' "$file")" -gt 20 ] || { echo "$file"; return 1; }
+  diff <(cd handouts/hints && ls) <(cd handouts/ko/hints && ls)
+  for file in handouts/ko/hints/*.md; do
+    diff <(hints "handouts/hints/${file##*/}") <(hints "$file") || { echo "^ $file"; return 1; }
+  done
+}
+
+@test "the Korean edition is in Korean" {
+  local file
+  for file in handouts/ko/*.md handouts/ko/hints/*.md README.ko.md; do
+    [ "$(LC_ALL=C.UTF-8 grep -cP '\p{Hangul}' "$file")" -gt 10 ] || { echo "$file"; return 1; }
   done
 }

@@ -269,6 +269,18 @@ pretend() { # STAGE POINTS STATUS NEXT_TODO
   [[ $status = 2 && $output == *'is complete'* ]]
 }
 
+@test "hints come in Korean for whoever wants them, in lines that fit a terminal" {
+  for todo in 1 2 3 4 5 6; do
+    LAB_LANG=ko run -0 scripts/hint 01-blocking-echo $todo
+    [[ $output == *"TODO $todo: 힌트 1/3"* ]]
+    [ "$(LC_ALL=C.UTF-8 wc -L <<<"$output")" -le 80 ]
+  done
+  grep -F "${lines[1]#*1. }" handouts/ko/hints/01-blocking-echo.md
+  rm -r handouts/ko/hints
+  LAB_LANG=ko run -0 scripts/hint 01-blocking-echo 5
+  [[ $output == *'What does write() return'* ]]
+}
+
 @test "make reset asks, keeps a copy, and gives the starter back" {
   lab reset STAGE=01
   [[ $status = 0 && $output == *'nothing to do'* ]]
