@@ -2,6 +2,7 @@
  * For faults.so: the calls that read and write, which can also be short.
  */
 #include "faults-wrap.h"
+#include <sys/eventfd.h>
 #include <sys/sendfile.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -35,6 +36,10 @@ SAME(ssize_t, pread64, (int fd, void *to, size_t n, off64_t at),
      pread(fd, to, n, at))
 SAME(ssize_t, pwrite64, (int fd, const void *from, size_t n, off64_t at),
      pwrite(fd, from, n, at))
+SAME(int, eventfd_read, (int fd, eventfd_t *value),
+     read(fd, value, sizeof *value) == sizeof *value ? 0 : -1)
+SAME(int, eventfd_write, (int fd, eventfd_t value),
+     write(fd, &value, sizeof value) == sizeof value ? 0 : -1)
 SAME(ssize_t, __read_chk, (int fd, void *to, size_t n, size_t room),
      read(fd, to, checked(n, room)))
 SAME(ssize_t, __recv_chk,

@@ -41,6 +41,7 @@
  *   thread_start   the first moment of a new thread (it can only be delayed)
  *   io_uring_setup  io_uring_enter  io_uring_register (by syscall())
  *
+ * eventfd_read() and eventfd_write() are a read and a write.
  * sendfile() counts twice: as a read of the file (sendfile_in), then as a
  * write to the socket (sendfile). close() does close, also if it then fails,
  * as in Linux. Calls that libc makes for itself (the write() inside printf(),
