@@ -346,7 +346,7 @@ is_interrupted_at_work() {
     rule="LD_PRELOAD=build/tools/faults.so FAULTS=io_uring_setup:error=$error"
     expect "run $rule labs/$STAGE/echo -b uring, and look at its exit status" 1 "$STATUS"
     expect_match "run $rule labs/$STAGE/echo -b uring, and read stderr" \
-      "^echo: io_uring_setup: $text \(.*\); -b epoll works" "$ERR"
+      "^echo: io_uring_setup: $text" "$ERR"
   done <<'END'
 EPERM Operation not permitted
 ENOSYS Function not implemented
@@ -563,9 +563,7 @@ END
 
 @test "io_uring: without a ring of buffers, malloc() lends" {
   needs_uring buffers
-  likely "before Linux 5.19 io_uring_register() fails with EINVAL: say so, and go on"
+  likely "before Linux 5.19 io_uring_register() fails with EINVAL: go on without"
   FAULTS='io_uring_register:error=EINVAL' start_server echo -b uring -l
   tcp send 'hello\n' expect 'hello\n' crowd 100 crowd-echo 'hello\n'
-  await "its stderr tells that there is no ring of buffers before Linux 5.19" \
-    grep -q 'echo: .*5\.19.*Invalid argument' "$LOG"
 }
