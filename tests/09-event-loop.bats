@@ -209,6 +209,11 @@ turn 5: it wants nothing
 turn 6: it wants nothing
 turn 7: it wants in
 turn 7: it is told: in
+turn 8: it wants in edge
+turn 8: it is told: in
+turn 9: it wants in edge
+turn 10: it wants in
+turn 10: it is told: in
 END
 }
 

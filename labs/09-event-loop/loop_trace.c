@@ -198,8 +198,9 @@ const char *
 names(uint32_t events)
 {
     static char text[64];
-    snprintf(text, sizeof text, "%s%s%s", events & EPOLLIN ? " in" : "",
-             events & EPOLLOUT ? " out" : "", events & EPOLLHUP ? " hup" : "");
+    snprintf(text, sizeof text, "%s%s%s%s", events & EPOLLIN ? " in" : "",
+             events & EPOLLOUT ? " out" : "", events & EPOLLHUP ? " hup" : "",
+             events & EPOLLET ? " edge" : "");
     return text;
 }
 

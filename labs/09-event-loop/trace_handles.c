@@ -27,7 +27,8 @@ static void
 change_interest(void *arg)
 {
     static const uint32_t wanted[] = {
-        EPOLLIN, EPOLLIN | EPOLLOUT, EPOLLOUT, 0, 0, 0, EPOLLIN};
+        EPOLLIN, EPOLLIN | EPOLLOUT, EPOLLOUT,          0, 0, 0,
+        EPOLLIN, EPOLLIN | EPOLLET,  EPOLLIN | EPOLLET, EPOLLIN};
     struct thing *t = arg, *io = t->victim;
     if (t->calls == sizeof wanted / sizeof wanted[0]) {
         close_thing(io, closed_quietly);

@@ -36,13 +36,17 @@
 /* Takes what has come. The end of the client's sending is the end of the
  * connection: what it asked for before has been answered and sent by then. */
 static bool
-receive(struct connection *c)
+receive(struct connection *c, uint32_t events)
 {
     if (!c->in && !(c->in = server_take_input(c->server))) {
         server_enter(c, CLOSED);
         return false;
     }
     ssize_t n = input_receive(c->in, c->io.fd);
+    /* A buffer that is not full has taken everything but the end, which is read
+     * by a call of its own. */
+    c->unread = (events & EPOLLRDHUP) != 0 || c->in->end == INPUT_SIZE ||
+                (n < 0 && errno == EINTR);
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
         server_enter(c, CLOSED);
     return n > 0;
@@ -170,11 +174,11 @@ finish(struct connection *c)
 }
 
 static void
-throw_away(struct connection *c)
+throw_away(struct connection *c, uint32_t events)
 {
     if (c->in)
         c->in->start = c->in->end = 0;
-    receive(c);
+    receive(c, events);
 }
 
 /* --- one step after another ----------------------------------------------- */
@@ -230,14 +234,14 @@ file_ready(struct waiter *w, struct entry *e)
 }
 
 void
-connection_ready(struct connection *c)
+connection_ready(struct connection *c, uint32_t events)
 {
     c->waiter.ready = file_ready;
     if (c->out)
         c->out->turn = 0;
     if (c->state == LINGERING)
-        throw_away(c);
-    else if (c->state == WRITING || receive(c))
+        throw_away(c, events);
+    else if (c->state == WRITING || receive(c, events))
         advance(c);
 }
 

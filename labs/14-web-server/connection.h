@@ -34,15 +34,16 @@ struct connection {
     struct input *in;   /* NULL: nothing has come */
     struct output *out; /* NULL: nothing is to be sent */
     enum state state;
+    bool unread;          /* there may be more to read, or the end */
     bool last;            /* the output ends with the last answer */
     bool more_to_come;    /* nevertheless the client may send more */
     struct in6_addr peer; /* IPv4 as ::ffff:1.2.3.4 */
 };
 
-/* Something has come, or can go. Does what can be done without waiting, and
+/* Something has come, or can go: see epoll_ctl(2) for events. Does what can be done without waiting, and
  * leaves the rest to the state. Never frees the connection: CLOSED says that it
  * is over. */
-void connection_ready(struct connection *c);
+void connection_ready(struct connection *c, uint32_t events);
 
 /* The time in this state is over: leaves it. */
 void connection_late(struct connection *c);

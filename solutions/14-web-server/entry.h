@@ -18,8 +18,9 @@
 #include <time.h>
 
 enum {
-    IN_MEMORY_MAX = 64 * 1024, /* a larger file stays open: see output.c */
-    ETAG_SIZE = 64,            /* with its quotes and final 0 */
+    IN_MEMORY_MAX = 8 * 1024, /* a larger file stays open: sendfile(2) costs
+                               * less than to copy more than that */
+    ETAG_SIZE = 64,           /* with its quotes and final 0 */
 };
 
 /* One form of the bytes behind a URL: as they are, or compressed. */

@@ -112,7 +112,8 @@ void loop_io_init(struct loop *loop, struct loop_io *io, int fd,
                   void (*ready)(void *arg, uint32_t events), void *arg);
 
 /* From now on calls ready(arg, events) in each turn in which any of `events`
- * holds: EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, level-triggered; 0 for none.
+ * holds: EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP; 0 for none. With EPOLLET among
+ * them it calls when they begin to hold, and again when they do so anew.
  * ready() is told only what is wanted; after an error or a hang-up that is all
  * of it, besides EPOLLERR or EPOLLHUP, so that the next read or write shows what
  * is the matter. While nothing is wanted, of these nothing is heard, either.

@@ -14,7 +14,10 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-enum { VECTORS = 16 }; /* pieces in memory that one call sends at most */
+enum {
+    VECTORS = 16,           /* pieces in memory that one call sends at most */
+    JOINED_MAX = 64 * 1024, /* of a file that goes in one packet with its head */
+};
 
 void
 output_init(struct output *o)
@@ -104,6 +107,15 @@ advance(struct output *o, size_t n)
     }
 }
 
+/* Whether the head of a file should wait for it. In one packet they wake the
+ * client up once. But a file of several packets goes alone: with the head in
+ * front of it, all its pages would be cut at odd places. */
+static int
+more_to_come(const struct output *o, unsigned next)
+{
+    return next < o->count && o->pieces[next].left <= JOINED_MAX ? MSG_MORE : 0;
+}
+
 /* Sends pieces that are in memory, as many as there are in a row. */
 static ssize_t
 send_memory(struct output *o, int fd)
@@ -112,12 +124,11 @@ send_memory(struct output *o, int fd)
     unsigned n = 0, i = o->first;
     for (; i < o->count && n < VECTORS && o->pieces[i].data; i++)
         v[n++] = (struct iovec){(char *)o->pieces[i].data, o->pieces[i].left};
-    /* No MSG_MORE, though a file may come right behind: with the head in front of
-     * it in one packet, all its pages would be cut at odd places. */
+    int flags = MSG_NOSIGNAL | more_to_come(o, i);
     if (n == 1) /* nearly always, and cheaper */
-        return send(fd, v[0].iov_base, v[0].iov_len, MSG_NOSIGNAL);
+        return send(fd, v[0].iov_base, v[0].iov_len, flags);
     struct msghdr message = {.msg_iov = v, .msg_iovlen = n};
-    return sendmsg(fd, &message, MSG_NOSIGNAL);
+    return sendmsg(fd, &message, flags);
 }
 
 /* Sends from a file up to `end`, where what is surely in memory ends. */

@@ -25,11 +25,6 @@ enum {
     SPARE_MAX = 64,    /* buffers that are kept for the next burst */
 };
 
-static const uint32_t interest[] = {
-    [IDLE] = EPOLLIN,     [READING] = EPOLLIN,   [WAITING] = 0,
-    [WRITING] = EPOLLOUT, [LINGERING] = EPOLLIN, [CLOSED] = 0,
-};
-
 /* --- buffers -------------------------------------------------------------- */
 
 struct input *
@@ -170,6 +165,20 @@ end_connection(struct connection *c)
     loop_close(&c->timer.handle, free_connection);
 }
 
+/* What the loop is asked for. Once all that has come is read, only news counts:
+ * edge-triggered, as the kernel looks at a socket once for an event then, and
+ * not a second time to see that nothing is left. As long as there may be more,
+ * level-triggered: an edge that was there already does not come again. */
+static uint32_t
+interest(const struct connection *c)
+{
+    if (c->state == WAITING || c->state == CLOSED)
+        return 0;
+    if (c->state == WRITING)
+        return EPOLLOUT;
+    return c->unread ? EPOLLIN : EPOLLIN | EPOLLRDHUP | EPOLLET;
+}
+
 void
 server_settle(struct connection *c)
 {
@@ -178,7 +187,7 @@ server_settle(struct connection *c)
         give_back_input(c);
     if (c->out && c->out->first == c->out->count)
         give_back_output(c);
-    if (c->state != CLOSED && loop_io_want(&c->io, interest[c->state]) < 0) {
+    if (c->state != CLOSED && loop_io_want(&c->io, interest(c)) < 0) {
         warn("epoll_ctl"); /* ENOMEM, ENOSPC: this client has to go */
         server_enter(c, CLOSED);
     }
@@ -190,8 +199,7 @@ static void
 ready(void *arg, uint32_t events)
 {
     struct connection *c = arg;
-    (void)events; /* the state knows */
-    connection_ready(c);
+    connection_ready(c, events);
     server_settle(c);
 }
 
