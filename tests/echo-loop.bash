@@ -120,6 +120,19 @@ accepts_between_reads() {
        END { print most + 0 }' "$BATS_TEST_TMPDIR/faults.log"
 }
 
+# For a server on epoll: the interest list has no room for the second client. How many
+# calls of epoll_ctl() come before that is known from another run.
+expect_one_lost_without_room() {
+  local calls
+  CLIENTS=()
+  FAULTS='epoll_ctl:delay=1' start_server echo
+  open_clients 1
+  say "${CLIENTS[0]}" one
+  calls=$(grep -c ^epoll_ctl "$BATS_TEST_TMPDIR/faults.log")
+  FAULTS="epoll_ctl:error=ENOSPC:when=$((calls + 1))" start_server echo
+  tcp on a send 'one\n' expect 'one\n' on b connect gone on c send 'three\n' expect 'three\n'
+}
+
 # For a server on epoll whose calls of epoll_ctl() are logged: fifty messages of a
 # client change nothing about what it is watched for.
 expect_few_calls_of_epoll_ctl() {
