@@ -6,14 +6,6 @@ load echo-loop
 
 EPOLLIN=0x1 EPOLLOUT=0x4 EPOLLET=0x80000000
 
-# The interest list, without what is no socket: "descriptor events" a line.
-interest_in_sockets() {
-  local fd events
-  while read -r fd events; do
-    [[ $(readlink "/proc/$PID/fd/$fd") != socket:* ]] || echo "$fd $events"
-  done < <(epoll_interest "$PID")
-}
-
 # How many sockets on the list are watched for exactly this of EPOLLIN and EPOLLOUT.
 watched_for() {
   local fd events n=0
@@ -60,7 +52,7 @@ has_watched() { [ "$(watched_for "$1")" = "$2" ]; }
   while read -r fd events; do
     expect "look at EPOLLET (80000000) in the events of descriptor $fd, which are $events" \
       0 $((0x$events & EPOLLET))
-  done < <(epoll_interest "$PID")
+  done < <(interest_in_sockets)
   expect "count the sockets that are watched for EPOLLOUT" 0 "$(watched_for EPOLLOUT)"
 }
 

@@ -6,13 +6,6 @@ load echo-loop
 
 EPOLLIN=0x1 EPOLLOUT=0x4 EPOLLET=0x80000000 NONBLOCK=04000 APPEND=02000
 
-# The interest list, without what is no socket: "descriptor events" a line.
-interest_in_sockets() {
-  local fd events
-  while read -r fd events; do
-    [[ $(readlink "/proc/$PID/fd/$fd") != socket:* ]] || echo "$fd $events"
-  done < <(epoll_interest "$PID")
-}
 watched_for_both() { # how many sockets
   local fd events n=0
   while read -r fd events; do

@@ -13,6 +13,20 @@ ends_well() {
   expect "$1" "exit 0" "$END" || { show_log; return 1; }
 }
 
+# --- what epoll has been told
+
+# The interest list, without what is no socket, and without the sockets in which a server
+# talks to itself (a pair that signals come through): "descriptor events" a line.
+interest_in_sockets() {
+  local fd events socket own
+  own=$(awk '{ print "socket:[" $7 "]" }' "/proc/$PID/net/unix")
+  while read -r fd events; do
+    socket=$(readlink "/proc/$PID/fd/$fd")
+    [[ $socket != socket:* || " "$own" " == *[[:space:]]"$socket"[[:space:]]* ]] ||
+      echo "$fd $events"
+  done < <(epoll_interest "$PID")
+}
+
 # --- clients in bash: a few, each of them at hand as a descriptor
 
 # open_clients N: N more connections, in CLIENTS until the test ends.
