@@ -102,6 +102,21 @@ many_connections() {
   echo "# note: $COUNT connections instead of $1, because ulimit -Hn is $hard" >&3
 }
 
+# expect_no_growth STEPS...: to serve a thousand clients takes no memory that later ones do
+# not use again. What malloc() keeps for them has an end; what leaks grows each time.
+expect_no_growth() {
+  local before grown try
+  tcp "$@"
+  for try in 1 2 3; do
+    before=$(anonymous_kib "$PID")
+    tcp "$@" "$@" "$@"
+    grown=$(($(anonymous_kib "$PID") - before))
+    [ "$grown" -ge 32 ] || return 0
+  done
+  fail "serve 3000 more clients, and look at RssAnon in /proc/PID/status, three times" \
+    "less than 32 KiB more than before, at least once" "$grown KiB more each time"
+}
+
 # --- what the fault shim has seen
 
 # The call that was to fail is one that a correct server need not make.
