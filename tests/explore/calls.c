@@ -267,6 +267,21 @@ student_calloc(size_t count, size_t size)
     return memset(student_aligned_alloc(16, count * size), 0, count * size);
 }
 
+/* Another way to write calloc() or malloc(): nothing grows here. */
+void *
+student_reallocarray(void *block, size_t count, size_t size)
+{
+    if (block != NULL)
+        fail("the explorer's limit: a block that grows");
+    return student_aligned_alloc(16, count * size);
+}
+
+void *
+student_realloc(void *block, size_t size)
+{
+    return student_reallocarray(block, 1, size);
+}
+
 int
 student_posix_memalign(void **block, size_t alignment, size_t size)
 {
