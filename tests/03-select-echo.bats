@@ -356,7 +356,8 @@ load echo-loop
 
 @test "a signal is noticed while there is always something to do" {
   likely "signals are let in during the wait only, and a busy server never waits"
-  start_server echo -b 1
+  # A millisecond for a byte: the client, however slow it is, is faster.
+  FAULTS='read:delay=1:fd=sock' start_server echo -b 1
   flood
   tcp send 'hello\n' expect 'hello\n'
   stop_server

@@ -91,7 +91,7 @@ flood() {
   await "the server works for the client that floods" worked "$begin"
 }
 
-worked() { [ $(($(cpu_ns "$PID") - $1)) -gt 50000000 ]; }
+worked() { [ $(($(cpu_ns "$PID") - $1)) -gt 20000000 ]; }
 
 # many_connections WANTED: sets COUNT, to less if the machine does not permit that.
 many_connections() {

@@ -181,6 +181,8 @@ marked() { # marked TEXT: run the stripper on a file with this text
     for patch in $(find "tests/mutants/$stage" -name '*.patch'); do
       grep -q '^what: .' "$patch"
       grep -q '^phrase: .' "$patch"
+      (cd "solutions/$stage" && GIT_DIR=/nonexistent git apply --check "../../$patch") ||
+        { echo "$patch does not apply"; return 1; }
       for id in $(sed -n 's/^required: //p; s/^permitted: //p' "$patch"); do
         [ "$id" = '*' ] || grep -q "^$id " tests/points ||
           { echo "$patch names $id, which is no test"; return 1; }
