@@ -45,8 +45,9 @@ PARSER=(http_parser.c http_semantics.c http_chunked.c)
   ! grep -q 'is not done: ' "$PLAIN"/http_*.[ch] || stubs='exit|fputs|fwrite|stderr'
   for file in "${PARSER[@]}"; do
     object=$BATS_TEST_TMPDIR/${file%.c}.o
-    "${CC:-cc}" -std=c17 -D_GNU_SOURCE -O1 -c -o "$object" "$PLAIN/$file"
-    wrong=$(nm "$object" | awk -v harmless="^(http_[a-z_]*|_*(mem|str)[a-z_]*|inet_pton|to(low|upp)er|is[a-z]*|__ctype_[a-z_]*|_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|$stubs)$" '
+    # Without -fno-pic a constant table with pointers in it counts as a variable.
+    "${CC:-cc}" -std=c17 -D_GNU_SOURCE -O1 -fno-pic -c -o "$object" "$PLAIN/$file"
+    wrong=$(nm "$object" | awk -v harmless="^(http_[a-z_]*|_*(mem|str)[a-z_]*|inet_pton|to(low|upp)er|is[a-z]*|__ctype_[a-z_]*|_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|bsearch|__errno_location|__assert_fail|$stubs)$" '
       $1 == "U" && $2 !~ harmless { print "calls " $2 }
       $2 ~ /^[bBdDC]$/ { print "has the variable " $3 }' | paste -sd, | sed 's/,/, /g')
     expect "look at the symbols of ${object##*/}" "" "$wrong"
