@@ -266,7 +266,9 @@ master_run(struct master *m)
             reload(m);
         if (take(SIGQUIT))
             stop(m, SIGQUIT);
-        if (take(SIGTERM) | take(SIGINT))
+        if (take(SIGTERM))
+            stop(m, SIGTERM);
+        if (take(SIGINT))
             stop(m, SIGTERM);
     }
     return 0;
