@@ -77,18 +77,21 @@ cost_of(const struct cache *c, const struct content *content)
 
 /* --- the table ------------------------------------------------------------ */
 
-/* FNV-1a, which nobody can foresee who does not know where it begins. */
+/* Byte by byte, each folded in by a multiplication with a secret. */
 uint32_t
 cache_hash(const char *key, size_t length)
 {
-    static uint64_t seed;
-    while (seed == 0)
-        if (getrandom(&seed, sizeof seed, 0) < (ssize_t)sizeof seed)
-            seed = 0;
-    uint64_t h = seed;
-    for (size_t i = 0; i < length; i++)
-        h = (h ^ (unsigned char)key[i]) * UINT64_C(0x100000001b3);
-    return (uint32_t)(h ^ h >> 29 ^ h >> 47);
+    static uint64_t secret[2];
+    while (secret[0] == 0)
+        if (getrandom(secret, sizeof secret, 0) < (ssize_t)sizeof secret)
+            secret[0] = 0;
+    uint64_t h = secret[0];
+    for (size_t i = 0; i < length; i++) {
+        unsigned __int128 product =
+            (unsigned __int128)(h ^ (unsigned char)key[i]) * (secret[1] | 1);
+        h = (uint64_t)(product >> 64) + (uint64_t)product;
+    }
+    return (uint32_t)(h ^ h >> 32);
 }
 
 /* Where the entry with this key is, or the free place where it would be. */
