@@ -332,7 +332,10 @@ loop_io_want(struct loop_io *io, uint32_t events)
     if (io->handle.closing)
         return 0;
     set_wanted(io, events);
-    if ((events & ~io->watched) == 0 || watch(io, events) == 0)
+    bool edges_only = (io->watched & EPOLLET) != 0;
+    bool is_new =
+        (events & ~io->watched) != 0 || (edges_only && (events & EPOLLET) == 0);
+    if (!is_new || watch(io, events) == 0)
         return 0;
     set_wanted(io, 0);
     return -1;

@@ -171,20 +171,24 @@ file_ready(struct waiter *w, struct entry *e)
     server_settle(c);
 }
 
-/* Bytes, into a buffer that is borrowed for them. */
+/* Bytes, into a buffer that is borrowed for them. c->unread: whether there may be
+ * more, or the end, of which no edge would tell any more. */
 static bool
-receive(struct connection *c)
+receive(struct connection *c, uint32_t events)
 {
     if (c->in == NULL)
         c->in = server_take_input(c->server);
     ssize_t n = c->in == NULL ? 0 : input_receive(c->in, c->io.fd);
-    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+    bool failed = n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+    if (failed)
         server_enter(c, CLOSED);
+    c->unread = !failed && ((events & EPOLLRDHUP) || c->in->end == INPUT_SIZE ||
+                            (n < 0 && errno == EINTR));
     return n > 0;
 }
 
 void
-connection_ready(struct connection *c)
+connection_ready(struct connection *c, uint32_t events)
 {
     c->waiter.ready = file_ready;
     if (c->state == WRITING) {
@@ -192,8 +196,8 @@ connection_ready(struct connection *c)
     } else if (c->state == LINGERING) {
         if (c->in != NULL)
             input_init(c->in);
-        receive(c);
-    } else if (receive(c)) {
+        receive(c, events);
+    } else if (receive(c, events)) {
         go_on(c, c->out != NULL ? SEND : ANSWER);
     }
 }
