@@ -65,7 +65,52 @@ finish_all(long unused)
 static void
 quiet_laps(long count)
 {
-    quietly(laps, count);
+    step(NULL);
+    NOTE("works on, in one step");
+    quiet = -1;
+    laps(count);
+    quiet = 0;
+}
+
+/* A try pop that makes its first steps at once: fewer schedules. */
+static void
+pop_late(long steps)
+{
+    struct job job = {.arg = NULL};
+
+    begin(TRY_POP, 0);
+    NOTE("makes %ld steps at once", steps);
+    quiet = (int)steps;
+    enum jq_result answer = take(&job);
+    quiet = 0;
+    end((enum answer)answer, (long)job.arg);
+}
+
+static int
+steps_of_a_push(void)
+{
+    int before = run.points;
+
+    put((struct job){.arg = NULL});
+    return run.points - before;
+}
+
+/* A pop that finds nothing uses up a ticket. The push behind it must not have
+ * to try them all. */
+static void
+push_after(long pops)
+{
+    struct job job;
+    int usual = steps_of_a_push(), after;
+
+    take(&job);
+    for (long i = 0; i < pops; i++)
+        take(&job);
+    after = steps_of_a_push();
+    if (after > usual + 2)
+        fail("SLOW: a push has %d steps, but %d behind %ld pops of an empty "
+             "queue",
+             usual, after, pops);
 }
 
 /* Jobs that nobody asks for. */
@@ -161,6 +206,12 @@ const struct scenario scenarios[] = {
      .half_done = true, .preemptions = 2},
     {.name = "try-mixed", .setup = {{make, 2}}, MIXED, .capacity = 2,
      .half_done = true, .preemptions = 3, .stale = 1},
+    {.name = "len", .setup = {{make, 2}}, .capacity = 2,
+     .threads = {MAIN,
+                 {"producer", {{try_push, 1}}},
+                 {"consumer", {{try_pop}}},
+                 {"counter", {{length, 1}}}},
+     .half_done = true, .preemptions = 2, .stale = 1},
     {.name = "try-frozen", .setup = {{make, 2}},
      .threads = {MAIN,
                  {"prod A", {{try_push, 1}, {try_push, 2}}},
@@ -280,6 +331,17 @@ const struct scenario scenarios[] = {
                  {"producer", {{try_push, 2}}},
                  {"cons B", {{try_pop}}}},
      .preemptions = 2},
+    /* Three consumers have found nothing, and count their attempts when the
+     * producer has set a new limit: what is left has to be enough. */
+    {.name = "scq-crowd", .setup = {{make_scq, 1}, {laps, 1}}, .capacity = 1,
+     .threads = {MAIN,
+                 {"cons A", {{pop_late, 6}}},
+                 {"cons B", {{pop_late, 6}}},
+                 {"cons C", {{pop_late, 6}}},
+                 {"producer", {{try_push, 1}}}},
+     .half_done = true, .preemptions = 3},
+    {.name = "scq-catches-up", .setup = {{make_scq, 2}},
+     .threads = {{"main", {{push_after, 5}}}}},
     {0},
 };
 /* clang-format on */

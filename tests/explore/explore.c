@@ -12,27 +12,24 @@
  */
 #include "explore.h"
 #include "../tools/last_word.h"
+#include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <ucontext.h>
 
-enum { PATH = 20000, STACK = 1 << 16 };
+enum { PATH = 20000 };
 
-struct thread threads[THREADS] = {{.name = "main"}}, *running = threads;
 const struct scenario *scenario = scenarios;
 struct run run;
-bool quiet, tracing;
-long news;
+bool tracing;
+int quiet;
+uint64_t news;
 
-static struct {
-    unsigned char options, taken;
+static struct choice {
+    int options, taken;
 } path[PATH];
 static int depth, length; /* choices made in this run; length of the path */
 static char verdict[300]; /* the rule that this run has broken, or "" */
 static jmp_buf run_ends;
-static jmp_buf starts[THREADS];
 
 /* --- choices ------------------------------------------------------------- */
 
@@ -43,10 +40,8 @@ choose(int options)
         return 0;
     if (depth == PATH)
         fail("the explorer's limit: more than %d choices in a run", PATH);
-    if (depth == length) { /* beyond the known path: the first option first */
-        path[length].options = (unsigned char)options;
-        path[length++].taken = 0;
-    }
+    if (depth == length) /* beyond the known path: the first option first */
+        path[length++] = (struct choice){options, 0};
     if (path[depth].options != options)
         fail("the explorer's limit: the same path led somewhere else; does the "
              "code use the time, or chance?");
@@ -68,9 +63,7 @@ next_path(void)
 {
     while (length > 0 && path[length - 1].taken + 1 == path[length - 1].options)
         length--;
-    if (length > 0)
-        path[length - 1].taken++;
-    return length > 0;
+    return length > 0 && ++path[length - 1].taken;
 }
 
 /* --- runs ---------------------------------------------------------------- */
@@ -100,118 +93,40 @@ crash(int number)
 }
 
 static void
-perform(const struct act *acts)
+run_once(int number)
 {
-    for (; acts->call; acts++)
-        acts->call(acts->number);
-}
-
-/* The bottom of each thread's stack. Stacks are made once: a run begins with a
- * jump to `starts`, wherever the last run has left the thread. */
-static void
-thread_main(void)
-{
-    if (_setjmp(starts[running - threads]) == 0)
-        end_run();
-    perform(scenario->threads[running - threads].acts);
-    running->state = OVER;
-    running->knows.steps[running - threads] = run.steps;
-    learn(&threads[0].knows, &running->knows); /* pthread_join() */
-    if (--run.unfinished == 0)
-        wake(threads, 1);
-    news++;
-    schedule();
-}
-
-static void
-make_stacks(void)
-{
-    static _Alignas(64) char stacks[THREADS][STACK];
-    static ucontext_t context;
-
-    for (int i = 1; i < THREADS; i++) {
-        getcontext(&context);
-        context.uc_stack.ss_sp = stacks[i];
-        context.uc_stack.ss_size = STACK;
-        makecontext(&context, thread_main, 0);
-        running = &threads[i];
-        if (_setjmp(run_ends) == 0)
-            setcontext(&context);
-    }
-    running = threads;
-}
-
-static void
-run_once(void)
-{
-    run = (struct run){.number = run.number + 1};
+    run = (struct run){.number = number};
+    quiet = number ? 0 : -1; /* in the setup nobody has a choice */
     depth = 0;
     news = 0;
-    quiet = false;
     verdict[0] = '\0';
-    restore_world();
-    for (int i = 0; i < THREADS; i++) {
-        bool there = i > 0 && scenario->threads[i].name;
-        threads[i] = (struct thread){.name = scenario->threads[i].name,
-                                     .state = there || i == 0 ? READY : OVER,
-                                     .rests = -1};
-        memcpy(threads[i].here, starts[i], sizeof starts[i]);
-        run.unfinished += there;
-    }
-    running = threads;
-    if (_setjmp(run_ends) == 0) {
-        if (run.unfinished > 0)
-            block("waits for the others to end", threads);
-        perform(scenario->threads[0].acts);
-        check_history();
-    }
+    begin_memory();
+    if (_setjmp(run_ends) == 0)
+        start_threads();
 }
 
-/* A queue that is not lock-free may still be as good as its contract says. */
+/* `run` turns this into sentences. A queue that is not lock-free may still be as
+ * good as its contract says. */
 static bool
-is_remark(void)
+report(void)
 {
-    return scenario->informs && strncmp(verdict, "NOT LOCK-FREE", 13) == 0;
-}
+    bool failed = verdict[0] != '\0',
+         remark = scenario->informs && strncmp(verdict, "NOT LOCK", 8) == 0;
 
-/* `run` turns this into sentences. */
-static void
-report(long runs)
-{
-    printf("%s|%s|%ld|%d|%d|%d|%d\n%s\n",
-           !verdict[0]   ? "ok"
-           : is_remark() ? "note"
-                         : "FAIL",
-           scenario->name, runs, scenario->preemptions, scenario->stale,
+    printf("%s|%s|%d|%d|%d|%d|%d\n%s\n",
+           remark   ? "note"
+           : failed ? "FAIL"
+                    : "ok",
+           scenario->name, run.number, scenario->preemptions, scenario->stale,
            scenario->spurious, scenario->frozen, verdict);
-    if (!verdict[0] || runs == 0)
-        return;
-    tracing = true;
-    run_once(); /* the same path again */
-    for (struct thread *t = threads + 1; t < threads + THREADS; t++)
+    tracing = failed && run.number > 0;
+    if (tracing)
+        run_once(run.number + 1); /* the same path again */
+    for (struct thread *t = threads + 1; tracing && t < threads + THREADS; t++)
         if (t->state != OVER)
             printf("|%s|%s|\n", t->name,
-                   t->state == READY    ? "goes round in circles"
-                   : t->state == FROZEN ? "stands still"
-                                        : t->why);
-}
-
-static void
-explore(long show)
-{
-    static long runs; /* not in a register that longjmp() restores */
-
-    quiet = true;
-    if (_setjmp(run_ends) == 0) {
-        perform(scenario->setup);
-        remember_world();
-    }
-    quiet = false;
-    for (bool more = !verdict[0]; more; more = !verdict[0] && next_path()) {
-        tracing = ++runs == show;
-        run_once();
-    }
-    report(runs);
+                   t->state == READY ? "goes round in circles" : t->why);
+    return failed && !remark;
 }
 
 /* explore SCENARIO [N]: explores it, and shows run N even if all is well.
@@ -219,6 +134,8 @@ explore(long show)
 int
 main(int argc, char **argv)
 {
+    int show = argc > 2 ? atoi(argv[2]) : 0;
+
     take_last_word();
     for (; argc < 2 && scenario->name; scenario++)
         puts(scenario->name);
@@ -229,8 +146,12 @@ main(int argc, char **argv)
     sysv_signal(SIGSEGV, crash);
     sysv_signal(SIGFPE, crash);
     sysv_signal(SIGABRT, crash);
-    make_stacks();
-    explore(argc > 2 ? atol(argv[2]) : 0);
+    run_once(0);
+    for (bool more = !verdict[0]; more; more = !verdict[0] && next_path()) {
+        tracing = run.number + 1 == show;
+        run_once(run.number + 1);
+    }
+    bool failed = report();
     say_last_word();
-    return verdict[0] && !is_remark();
+    return failed;
 }

@@ -12,16 +12,13 @@
  * before every access to memory, and linked with these files instead of the
  * sanitizer's library. Its own calls to the C library come here as well.
  */
-#ifndef EXPLORE_H
-#define EXPLORE_H
-
-#include <setjmp.h>
+#pragma once
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
-enum { THREADS = 5, PLACES = 40 };
+enum { THREADS = 5, PLACES = 40, RECENT = 16 };
 
 /* --- for scenarios ------------------------------------------------------- */
 
@@ -48,82 +45,74 @@ struct scenario {
 };
 extern const struct scenario scenarios[]; /* the last one has no name */
 
-enum call { PUSH, TRY_PUSH, POP, TRY_POP, CLOSE };
-enum answer { DONE, FULL, EMPTY, CLOSED };
-void begin(enum call call, long job); /* around each call of the queue */
-void end(enum answer answer, long job);
-void quietly(void (*work)(long), long number); /* in one step */
 _Noreturn void fail(const char *rule, ...);
 
 /* --- between the parts --------------------------------------------------- */
 
-/* What a thread can know to have happened: the steps of each thread up to some
- * number (a vector clock), and the stores to each atomic place up to one. */
-struct knowledge {
-    int steps[THREADS];
-    unsigned char stores[PLACES];
+/* A vector clock, what one can know to have happened: the steps of each thread
+ * up to some number, and the stores to each atomic place up to one. */
+struct clock {
+    int of[THREADS + PLACES];
 };
 
 struct thread {
     const char *name;
     enum { READY, WAITS, FROZEN, OVER } state;
-    const char *why;   /* it does not run, */
+    const char *why;   /* it waits, */
     const void *where; /* and where: address of a mutex, for example */
     const void *pc;    /* the instruction of its present step */
-    jmp_buf here;      /* where it goes on */
-    int error;         /* its errno */
     int call;          /* number of its present call, or 0 */
     int turn;          /* steps since it was switched to */
-    int idle;          /* repeated steps in a row */
-    long rests;        /* until `news` differs from this */
-    bool wrote;        /* since it has locked a mutex */
-    struct knowledge knows;
-    struct knowledge pending; /* an acquire fence would add this */
-    struct knowledge fenced;  /* the last release fence has covered this */
+    bool again;        /* it repeats a step, and nothing has changed since */
+    uint64_t rests;    /* until `news` differs from this */
+    uint64_t recent[RECENT]; /* hashes of its last steps */
+    struct clock knows;
+    struct clock pending; /* an acquire fence would add this */
+    struct clock fenced;  /* the last release fence has covered this */
 };
 
-struct run {
-    long number;
+struct run { /* number 0 is the setup */
+    int number, steps, points, calls;
     int preemptions, stale, spurious, frozen; /* so far, within the bounds */
-    int steps, points, calls, unfinished;
 };
 
 extern struct thread threads[THREADS], *running;
 extern const struct scenario *scenario;
 extern struct run run; /* the present one */
-extern bool quiet, tracing;
-extern long news; /* changes with all that another thread may notice */
+extern bool tracing;
+extern int quiet;     /* so many steps are no scheduling points; -1: none is */
+extern uint64_t news; /* changes with all that another thread may notice */
 
 int choose(int options);
 bool unlikely(int *so_far, int bound);
 _Noreturn void end_run(void);
+void start_threads(void);
 void step(const void *at);
-void schedule(void);
 void block(const char *why, const void *where);
 int wake(const void *where, int most);
 
 /* All but the first two append a value to the history of the place. */
-enum operation { LOAD, FIND, STORE, SWAP, ADD, SUB, AND, OR, XOR };
+enum op { LOAD, FIND, STORE, SWAP, ADD, SUB, AND, OR, XOR, LOCK, UNLOCK };
 enum kind { READ, WRITE, ATOMIC }; /* ATOMIC | WRITE: an atomic write */
-void learn(struct knowledge *into, const struct knowledge *from);
+void begin_memory(void);
+void learn(struct clock *into, const struct clock *from);
 void touch(const void *at, size_t size, int kind);
 void plain(const void *at, size_t size, int kind);
-uint64_t newest(const void *at, int size);
 uint64_t atomic(void *at, int size, int op, uint64_t operand, int order);
 void fence(int order);
-int everybody_sees_everything(void);
+int membarrier(void);
 void *student_aligned_alloc(size_t alignment, size_t size);
-void remember_world(void), restore_world(void), check_history(void);
 
 /* The memory of the code under test. The linker marks its ends. */
 extern char world[] __asm__("__start_student");
 extern char end_of_world[] __asm__("__stop_student");
 
+#define MIX(A, B)                                                              \
+    (((uintptr_t)(A) ^ (uint64_t)(B) << 20 ^ (uint64_t)(B) >> 44) *            \
+     0x9e3779b97f4a7c15)
 #define AT(ADDRESS) ((long)((const char *)(ADDRESS)-world))
 #define HERE        (running->pc = (char *)__builtin_return_address(0) - 1)
 #define NOTE(...)                                                              \
-    ((void)(tracing && !quiet && running->idle == 0 &&                         \
+    ((void)(tracing && !quiet && !running->again &&                            \
             (printf("%d|%s|", run.steps, running->name), printf(__VA_ARGS__),  \
              printf("|%p\n", running->pc))))
-
-#endif

@@ -7,7 +7,7 @@
 #ifndef JOBS_H
 #define JOBS_H
 
-#include "explore.h"
+#include "history.h"
 #include "job_queue.h"
 
 _Static_assert((int)JQ_OK == DONE && (int)JQ_FULL == FULL &&
@@ -86,8 +86,10 @@ close_queue(long number)
 static void
 length(long most)
 {
-    if (jq_len(queue) > (size_t)most)
-        fail("jq_len says %zu, and there is room for %ld", jq_len(queue), most);
+    size_t says = jq_len(queue);
+
+    if (says > (size_t)most)
+        fail("jq_len says %zu, and there were never more than %ld", says, most);
 }
 
 /* Goes round and round, to where counters of 8 or 16 bits begin again. */
@@ -109,6 +111,7 @@ finish(long unused)
         try_pop(unused);
     while (last_try_pop == JQ_OK && run.calls < 20);
     jq_destroy(queue);
+    check_history();
 }
 
 #endif

@@ -9,136 +9,136 @@
  * 5.1.2.4 and 7.17.3). CDSChecker, GenMC and Loom explore the same way. Not
  * covered: stores that take effect in another order than the run's.
  *
- * Data races. Knowledge includes a vector clock. Two accesses to a byte, one a
- * write and one not atomic, are a race unless the later thread knows of the
- * earlier access (FastTrack, PLDI 2009). That finds a race even in a schedule
- * in which it does no harm, so plain accesses need no schedules of their own.
+ * Data races. Knowledge is a vector clock. Two accesses to a byte, one a write
+ * and one not atomic, are a race unless the later thread knows of the earlier
+ * access (FastTrack, PLDI 2009). That finds a race even in a schedule in which
+ * it does no harm, so plain accesses need no schedules of their own.
  */
 #include "explore.h"
+#include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
 
 enum { HEAP = 1 << 14, WORLD = 1 << 16, STORES = 250, KINDS = 4 };
 
-/* The world of the code under test: `run` has moved its global variables to the
- * section "student", and here is its heap. A run begins with a copy of the
- * world that setup has left. The heap never uses memory twice, so a use after
- * free shows. */
+/* The world of the code under test: `build` has moved its global variables to
+ * the section "student", and here is its heap. It never uses memory twice, so a
+ * use after free shows. */
 static struct {
     _Alignas(64) char bytes[HEAP];
     bool alive[HEAP];
     size_t used;
 } heap __attribute__((section("student")));
-static char first_world[WORLD];
+static char first_world[WORLD]; /* which the setup has left */
+
+/* The last access of each kind and thread to a byte of the world; what is 4
+ * bytes or a multiple has one for each 4 bytes. */
+static struct shadow {
+    int run;
+    int steps[KINDS][THREADS];
+} shadows[WORLD];
 
 static struct place {
-    uintptr_t at;
-    int size, count;
+    const void *at;
+    int count;
     struct store {
         uint64_t value;
-        struct knowledge gives; /* to whoever reads it with acquire */
+        struct clock gives; /* to whoever reads it with acquire */
     } stores[STORES];
 } places[PLACES];
 static int place_count;
-static struct knowledge in_order; /* what seq_cst has made known to all */
+static struct clock in_order; /* what seq_cst has made known to all */
 
-/* The last access of each thread and kind to a byte of the world. A word, 8
- * bytes, has a single shadow, its first, until only a part of it is used. */
-static struct shadow {
-    long run;
-    bool split;
-    int steps[THREADS][KINDS];
-} shadows[WORLD];
+static const char *const orders[] = {"relaxed", "consume", "acquire",
+                                     "release", "acq_rel", "seq_cst"};
+static const char *const operations[] = {"load", "failed CAS", "store",  "swap",
+                                         "add",  "sub",        "and",    "or",
+                                         "xor",  "locks",      "unlocks"};
 
 void
-remember_world(void)
+begin_memory(void)
 {
-    if (end_of_world - world > WORLD)
+    size_t size = (size_t)(end_of_world - world);
+
+    if (size > WORLD)
         fail("the explorer's limit: more than %d bytes of variables", WORLD);
-    memcpy(first_world, world, (size_t)(end_of_world - world));
-}
-
-void
-restore_world(void)
-{
-    memcpy(world, first_world, (size_t)(end_of_world - world));
-    memset(&in_order, 0, sizeof in_order);
+    if (run.number <= 1)
+        memcpy(first_world, world, size);
+    memcpy(world, first_world, size);
+    in_order = (struct clock){.of = {0}};
     place_count = 0;
 }
 
+/* Between two blocks there is a byte at least that is not alive. */
 void *
 student_aligned_alloc(size_t alignment, size_t size)
 {
-    size_t start = (heap.used + 16 + alignment - 1) & -alignment;
+    size_t start = (heap.used + alignment) & -alignment;
 
     size += size == 0; /* even that is a block of its own */
-    if (size > HEAP || start + size > HEAP)
+    if (size > HEAP || start + size >= HEAP)
         fail("the explorer's limit: more than %d bytes allocated", HEAP);
-    memset(heap.bytes + start, 0xa5, size);
-    memset(heap.alive + start, true, size);
-    memcpy(heap.bytes + start - sizeof size, &size, sizeof size);
     heap.used = start + size;
-    return heap.bytes + start;
+    memset(heap.alive + start, true, size);
+    return memset(heap.bytes + start, 0xa5, size);
 }
 
 void
 student_free(char *block)
 {
-    size_t size = 0, start = (size_t)(block - heap.bytes);
+    size_t i = (size_t)(block - heap.bytes), size = 0;
 
     HERE;
     if (block == NULL)
         return;
-    if (start < HEAP)
-        memcpy(&size, block - sizeof size, sizeof size);
-    if (start >= HEAP || size > HEAP - start)
+    if (i >= HEAP || !heap.alive[i] || heap.alive[i - 1])
         fail("BAD MEMORY: %s frees what is not a block", running->name);
+    while (heap.alive[i + size])
+        size++;
     plain(block, size, WRITE); /* nobody may be using it at the same time */
-    memset(heap.alive + start, false, size);
+    memset(heap.alive + i, false, size);
 }
 
 /* --- who may touch what -------------------------------------------------- */
 
+#define RAISE(TO, LEAST) ((TO) = (TO) < (LEAST) ? (LEAST) : (TO))
+
 void
-learn(struct knowledge *into, const struct knowledge *from)
+learn(struct clock *into, const struct clock *from)
 {
-    for (int i = 0; i < THREADS; i++)
-        if (into->steps[i] < from->steps[i])
-            into->steps[i] = from->steps[i];
-    for (int i = 0; i < PLACES; i++)
-        if (into->stores[i] < from->stores[i])
-            into->stores[i] = from->stores[i];
+    for (int i = 0; i < THREADS + PLACES; i++)
+        RAISE(into->of[i], from->of[i]);
 }
+
+/* Local variables and errno lie outside. */
+#define IN_WORLD(AT) ((char *)(AT) >= world && (char *)(AT) < end_of_world)
 
 static void
 touch_shadow(struct shadow *s, const void *at, int kind)
 {
-    int me = (int)(running - threads), *known = running->knows.steps;
+    int me = (int)(running - threads), *known = running->knows.of;
 
-    if (s->steps[me][kind] > known[me])
+    if (s->run != run.number)
+        *s = (struct shadow){.run = run.number};
+    if (s->steps[kind][me] > known[me])
         return; /* checked already, and nobody was told of it since */
-    for (int t = 0; t < THREADS; t++)
-        for (int k = 0; k < KINDS; k++)
-            if (s->steps[t][k] > known[t] && t != me && (k | kind) & WRITE &&
-                !(k & kind & ATOMIC))
+    s->steps[kind][me] = run.steps;
+    for (int k = 0; k < KINDS; k++) {
+        bool harmless = !((k | kind) & WRITE) || k & kind & ATOMIC;
+        for (int t = 0; t < THREADS && !harmless; t++)
+            if (s->steps[k][t] > known[t] && t != me)
                 fail("DATA RACE: %s %s [%ld], %s %s it in step %d, and nothing "
                      "orders the two",
                      running->name, kind & WRITE ? "writes" : "reads", AT(at),
                      threads[t].name, k & WRITE ? "wrote" : "read",
-                     s->steps[t][k]);
-    s->steps[me][kind] = run.steps;
-}
-
-/* Local variables and errno lie outside. */
-static bool
-in_world(const void *at)
-{
-    return (const char *)at >= world && (const char *)at < end_of_world;
+                     s->steps[k][t]);
+    }
 }
 
 void
 touch(const void *at, size_t size, int kind)
 {
+    long unit = (AT(at) | (long)size) % 4 == 0 ? 4 : 1;
     size_t in_heap = (size_t)((const char *)at - heap.bytes);
 
     if (in_heap < HEAP &&
@@ -146,32 +146,19 @@ touch(const void *at, size_t size, int kind)
         fail("BAD MEMORY: %s uses [%ld], which is not allocated, or not any "
              "more",
              running->name, AT(at));
-    for (long i = AT(at), end = i + (long)size; in_world(at) && i < end;) {
-        struct shadow *word = &shadows[i & ~7L];
-        if (word->run != run.number)
-            *word = (struct shadow){.run = run.number};
-        if (!word->split && (i % 8 != 0 || end - i < 8)) {
-            word->split = true;
-            for (int k = 1; k < 8; k++)
-                word[k] = word[0];
-        }
+    for (long i = AT(at); IN_WORLD(at) && i < AT(at) + (long)size; i += unit)
         touch_shadow(&shadows[i], at, kind);
-        i += word->split ? 1 : 8;
-    }
 }
 
 void
 plain(const void *at, size_t size, int kind)
 {
-    if (!in_world(at))
+    if (!IN_WORLD(at))
         return;
     run.steps++;
     NOTE("%s [%ld]", kind == WRITE ? "writes" : "reads", AT(at));
     touch(at, size, kind);
-    running->wrote |= kind == WRITE;
-    for (int i = 0; kind == WRITE && i < place_count; i++)
-        if (places[i].at - (uintptr_t)at < size)
-            places[i].at = 0; /* initialised anew: begins a new history */
+    news += kind == WRITE;
 }
 
 /* --- what a load may return ---------------------------------------------- */
@@ -181,116 +168,98 @@ place_of(const void *at, int size)
 {
     struct place *p = places;
 
-    while (p < places + place_count && p->at != (uintptr_t)at)
-        p++;
-    if (p == places + PLACES)
-        fail("the explorer's limit: more than %d atomic places", PLACES);
-    if (p == places + place_count) {
-        place_count++;
-        p->at = (uintptr_t)at;
-        p->size = size;
-        p->count = 1;
-        p->stores[0] = (struct store){.value = 0};
-        memcpy(&p->stores[0].value, at, (size_t)size);
+    for (; p < places + place_count; p++) {
+        const struct store *last = &p->stores[p->count - 1];
+        if (p->at == at && memcmp(at, &last->value, (size_t)size) == 0)
+            return p;
+        if (p->at == at)
+            p->at = NULL; /* a plain write has initialised it anew */
     }
+    if (place_count++ == PLACES)
+        fail("the explorer's limit: more than %d atomic places", PLACES);
+    p->at = at;
+    p->count = 1;
+    p->stores[0] = (struct store){.value = 0};
+    memcpy(&p->stores[0].value, at, (size_t)size);
     return p;
 }
 
-uint64_t
-newest(const void *at, int size)
-{
-    struct place *p = place_of(at, size);
+#define ACQUIRES(ORDER)                                                        \
+    ((ORDER) != memory_order_relaxed && (ORDER) != memory_order_release)
+#define RELEASES(ORDER) ((ORDER) >= memory_order_release)
 
-    return p->stores[p->count - 1].value;
-}
-
-static bool
-acquires(int order)
-{
-    return order != memory_order_relaxed && order != memory_order_release;
-}
-
-static bool
-releases(int order)
-{
-    return order >= memory_order_release;
-}
-
-/* How far back may a load look? Not beyond what it has seen, nor, if it is
- * seq_cst, beyond what seq_cst accesses and fences have shown to all. */
+/* How far back may a load look? Not beyond what its thread has seen, nor, if it
+ * is seq_cst, beyond what seq_cst accesses and fences have shown to all. */
 static int
-choose_store(struct place *p, int order)
+choose_store(const struct place *p, int order)
 {
-    int last = p->count - 1, first = running->knows.stores[p - places];
+    int last = p->count - 1, back = 0, place = THREADS + (int)(p - places);
+    int seen = running->knows.of[place];
 
-    if (order == memory_order_seq_cst && in_order.stores[p - places] > first)
-        first = in_order.stores[p - places];
-    if (run.stale == scenario->stale || running->idle > 0)
-        return last;
-    last -= choose(last - first + 1);
-    run.stale += last < p->count - 1;
-    return last;
+    if (order == memory_order_seq_cst)
+        RAISE(seen, in_order.of[place]);
+    if (run.stale < scenario->stale && !running->again)
+        back = choose(last - seen + 1);
+    run.stale += back > 0;
+    return last - back;
 }
 
+/* A read-modify-write (`read` is what it has read) continues the release
+ * sequence. */
 static void
-see(struct place *p, int which, int order)
+append(struct place *p, uint64_t value, int order, const struct store *read)
 {
-    unsigned char *seen = &running->knows.stores[p - places];
-    unsigned char *by_all = &in_order.stores[p - places];
+    struct thread *me = running;
+    struct store s = {value, me->fenced};
 
-    if (*seen < which)
-        *seen = (unsigned char)which;
-    if (order == memory_order_seq_cst && *by_all < which)
-        *by_all = (unsigned char)which;
+    p->count += p->count < STORES;
+    if (RELEASES(order)) {
+        me->knows.of[me - threads] = run.steps;
+        s.gives = me->knows;
+    }
+    s.gives.of[THREADS + (p - places)] = p->count - 1;
+    if (read)
+        learn(&s.gives, &read->gives);
+    p->stores[p->count - 1] = s;
 }
 
 /* `news` includes a hash of the values of all places: who goes through a loop
- * that puts everything back is spinning. */
-static long
-mix(uintptr_t at, uint64_t value)
-{
-    return (long)((at ^ value << 20 ^ value >> 44) * 0x9e3779b97f4a7c15);
-}
-
-static void
-append(struct place *p, uint64_t value, int order, bool after_read)
-{
-    struct thread *me = running;
-    struct store last = p->stores[p->count - 1];
-    int this = p->count < STORES ? p->count++ : STORES - 1;
-    struct store *s = &p->stores[this];
-
-    see(p, this, order);
-    if (releases(order))
-        me->knows.steps[me - threads] = run.steps;
-    s->value = value;
-    s->gives = releases(order) ? me->knows : me->fenced;
-    s->gives.stores[p - places] = (unsigned char)this;
-    if (after_read) /* a read-modify-write continues the release sequence */
-        learn(&s->gives, &last.gives);
-    news ^= mix(p->at, last.value) ^ mix(p->at, value);
-    memcpy((void *)p->at, &value, (size_t)p->size);
-}
-
+ * that puts everything back is spinning. Locks are left out: if nothing was
+ * written under a lock, it is no news that it is free again. */
 /* An atomic access; returns the value that was there. */
 uint64_t
 atomic(void *at, int size, int op, uint64_t x, int order)
 {
     struct place *p = place_of(at, size);
     int which = op == LOAD ? choose_store(p, order) : p->count - 1;
-    uint64_t old = p->stores[which].value;
-    uint64_t results[] = {old,     old,     x,       x,      old + x,
-                          old - x, old & x, old | x, old ^ x};
+    const struct store *read = &p->stores[which];
+    uint64_t old = read->value, new,
+             results[] = {old,     old,     x,       x, old + x, old - x,
+                          old & x, old | x, old ^ x, x, x};
 
+    new = results[op] & UINT64_MAX >> (64 - 8 * size);
+    if (op >= LOCK)
+        NOTE("%s the mutex [%ld]", operations[op], AT(at));
+    else if (op >= STORE)
+        NOTE("%s %s [%ld]: %ld -> %ld", orders[order], operations[op], AT(at),
+             (long)old, (long)new);
+    else
+        NOTE("%s %s [%ld]: %ld%s", orders[order], operations[op], AT(at),
+             (long)old, which < p->count - 1 ? ", which is stale" : "");
     touch(at, (size_t)size, op < STORE ? ATOMIC : ATOMIC | WRITE);
-    if (op != STORE) {
-        see(p, which, order);
-        learn(acquires(order) ? &running->knows : &running->pending,
-              &p->stores[which].gives);
+    if (op != STORE)
+        learn(ACQUIRES(order) ? &running->knows : &running->pending,
+              &read->gives);
+    if (op >= STORE) {
+        append(p, new, order, op == STORE ? NULL : read);
+        memcpy(at, &new, (size_t)size);
+        which = p->count - 1;
     }
-    if (op >= STORE)
-        append(p, results[op] & UINT64_MAX >> (64 - 8 * size), order,
-               op != STORE);
+    RAISE(running->knows.of[THREADS + (p - places)], which);
+    if (order == memory_order_seq_cst)
+        RAISE(in_order.of[THREADS + (p - places)], which);
+    if (op < LOCK)
+        news ^= MIX(at, old) ^ MIX(at, new);
     return old;
 }
 
@@ -299,24 +268,30 @@ fence(int order)
 {
     struct thread *me = running;
 
-    if (acquires(order))
+    NOTE("%s fence", orders[order]);
+    if (ACQUIRES(order))
         learn(&me->knows, &me->pending);
     if (order == memory_order_seq_cst) {
         learn(&me->knows, &in_order);
-        memcpy(in_order.stores, me->knows.stores, PLACES);
+        in_order = me->knows;
+        memset(in_order.of, 0, THREADS * sizeof in_order.of[0]);
     }
-    if (releases(order)) {
-        me->knows.steps[me - threads] = run.steps;
+    if (RELEASES(order)) {
+        me->knows.of[me - threads] = run.steps;
         me->fenced = me->knows;
     }
 }
 
 /* membarrier(2): a full fence in every thread at once. */
 int
-everybody_sees_everything(void)
+membarrier(void)
 {
+    NOTE("membarrier%s", scenario->no_membarrier ? " is not there" : "");
+    errno = ENOSYS;
+    if (scenario->no_membarrier)
+        return -1;
     for (int i = 0; i < THREADS * place_count; i++)
-        threads[i % THREADS].knows.stores[i / THREADS] =
-            (unsigned char)(places[i / THREADS].count - 1);
+        threads[i % THREADS].knows.of[THREADS + i / THREADS] =
+            places[i / THREADS].count - 1;
     return 0;
 }

@@ -13,30 +13,65 @@
  * when they happen, and a data race is found in memory.c whenever they happen.
  */
 #include "explore.h"
-#include <errno.h>
 #include <string.h>
+#include <ucontext.h>
 
 enum {
+    STACK = 1 << 16,
     POINTS = 100000, /* a run with more scheduling points goes nowhere */
-    RESTS = 10,      /* points that it costs when everybody has to rest */
-    TURN = 500,      /* different steps until the others get the CPU */
-    PATIENCE = 1000, /* repeated steps until a thread that spins has to rest */
-    MEMORY = 16,     /* steps that a thread remembers */
+    TURN = 1000,     /* steps until the others get the processor */
 };
 
-/* swapcontext() would enter the kernel twice, for the signal mask. */
+struct thread threads[THREADS], *running = threads;
+static ucontext_t contexts[THREADS];
+static void schedule(void);
+
+/* --- threads ------------------------------------------------------------- */
+
+/* The bottom of each thread's stack. The first thread does the setup, in run 0,
+ * and in any other run waits for all others first. */
 static void
-switch_to(struct thread *next)
+be_thread(void)
 {
     struct thread *me = running;
+    const struct act *act = scenario->threads[me - threads].acts;
 
-    me->error = errno;
-    next->turn = 0;
-    running = next;
-    if (_setjmp(me->here) == 0)
-        _longjmp(next->here, 1);
-    errno = running->error;
+    if (me == threads)
+        block("waits for the others to end", threads);
+    for (act = run.number ? act : scenario->setup; act->call; act++)
+        act->call(act->number);
+    me->state = OVER;
+    me->knows.of[me - threads] = run.steps;
+    learn(&threads[0].knows, &me->knows); /* pthread_join() */
+    news++;
+    schedule();
 }
+
+static void
+start(int i)
+{
+    static _Alignas(64) char stacks[THREADS][STACK];
+    const char *name = run.number ? scenario->threads[i].name : NULL;
+
+    threads[i] = (struct thread){.name = name, .rests = -1};
+    threads[i].state = name || i == 0 ? READY : OVER;
+    if (run.number == 0)
+        getcontext(&contexts[i]);
+    contexts[i].uc_stack.ss_sp = stacks[i];
+    contexts[i].uc_stack.ss_size = STACK;
+    makecontext(&contexts[i], be_thread, 0);
+}
+
+void
+start_threads(void)
+{
+    for (int i = 0; i < THREADS; i++)
+        start(i);
+    running = threads;
+    setcontext(&contexts[0]);
+}
+
+/* --- who goes on --------------------------------------------------------- */
 
 static bool
 can_run(const struct thread *t)
@@ -44,48 +79,39 @@ can_run(const struct thread *t)
     return t->state == READY && t->rests != news;
 }
 
-static _Noreturn void
-stuck(void)
-{
-    bool spins = false, sleeps = false;
-
-    for (struct thread *t = threads; t < threads + THREADS; t++) {
-        spins |= t->state == READY;
-        sleeps |= t->state == WAITS && strncmp(t->why, "sleeps", 6) == 0;
-    }
-    fail(run.frozen ? "NOT LOCK-FREE: one thread stands still inside a call, "
-                      "and the others get nowhere"
-         : spins    ? "LIVELOCK: nobody gets anywhere any more"
-         : sleeps   ? "LOST WAKE-UP: nobody is left to wake those who sleep"
-                    : "DEADLOCK: each waits for another one");
-}
-
 /* Nobody has anything new to look at. Those who spin look again, in turn, since
- * they may count how often. If nobody spins, the run is stuck; or it is over,
- * and only the frozen thread has not finished. */
+ * they may count how often. If nobody spins the others are over, and it is the
+ * first thread's turn; or the run is stuck. */
 static struct thread *
 last_resort(void)
 {
-    bool waits = false;
+    bool spins = false, sleeps = false, waits = false;
 
-    run.points += RESTS;
     for (int i = 1; i <= THREADS; i++) {
         struct thread *t = &threads[(running - threads + i) % THREADS];
         if (t->state == READY && run.points < POINTS) {
             t->rests = -1;
             return t;
         }
-        waits |= t != threads && t->state < FROZEN;
+        spins |= t->state == READY;
+        waits |= t->state == WAITS && t->where != threads;
+        sleeps |= t->state == WAITS && strncmp(t->why, "sleeps", 6) == 0;
     }
-    if (waits || run.frozen == 0)
-        stuck();
-    end_run();
+    if (spins || waits)
+        fail(run.frozen ? "NOT LOCK-FREE: one thread stands still inside a "
+                          "call, and the others get nowhere"
+             : spins    ? "LIVELOCK: nobody gets anywhere any more"
+             : sleeps   ? "LOST WAKE-UP: nobody is left to wake those who sleep"
+                        : "DEADLOCK: each waits for another one");
+    if (run.frozen || wake(threads, 1) == 0)
+        end_run();
+    return threads;
 }
 
-void
+static void
 schedule(void)
 {
-    struct thread *options[THREADS + 1], *me = running, *next;
+    struct thread *options[THREADS], *me = running, *next;
     bool stay = can_run(me), all = run.preemptions < scenario->preemptions;
     int n = 0;
 
@@ -94,22 +120,15 @@ schedule(void)
         if (can_run(t) && (t == me || !stay || all))
             options[n++] = t;
     }
-    if (n == 0)
-        options[n++] = last_resort();
-    if (stay && me->call && run.frozen < scenario->frozen)
-        options[n++] = NULL; /* me, and never again */
-    next = options[choose(n)];
-    if (next == NULL) {
-        NOTE("stands still from here on");
-        run.frozen++;
-        me->state = FROZEN;
-        schedule();
-    } else if (next != me) {
-        if (stay)
-            NOTE("is preempted");
-        run.preemptions += stay;
-        switch_to(next);
-    }
+    next = n > 0 ? options[choose(n)] : last_resort();
+    if (next == me)
+        return;
+    if (stay)
+        NOTE("is preempted");
+    run.preemptions += stay;
+    next->turn = 0;
+    running = next;
+    swapcontext(&contexts[me - threads], &contexts[next - threads]);
 }
 
 /* A scheduling point, before each step that others could notice. A thread that
@@ -119,39 +138,30 @@ schedule(void)
 void
 step(const void *at)
 {
-    static struct memory {
-        const void *pc, *at;
-        long news, call, run;
-    } memories[THREADS][MEMORY];
     struct thread *me = running;
-    struct memory *mine = memories[me - threads];
-    struct memory this = {me->pc, at, news, me->call, run.number};
-    bool again = false;
+    uint64_t this = MIX(me->pc, MIX(at, MIX(me->call + 1, news)));
 
     run.steps++;
-    if (quiet)
+    if (quiet) {
+        quiet -= quiet > 0;
         return;
-    for (int i = 0; i < MEMORY; i++)
-        again |= memcmp(&mine[i], &this, sizeof this) == 0;
-    if (!again)
-        mine[me->turn++ % MEMORY] = this;
-    me->idle = again ? me->idle + 1 : 0;
-    if (++run.points > POINTS)
-        stuck();
-    if (me->turn > TURN || me->idle > PATIENCE)
+    }
+    me->again = false;
+    for (int i = 0; i < RECENT; i++)
+        me->again |= me->recent[i] == this;
+    if (!me->again)
+        me->recent[me->turn % RECENT] = this;
+    if (++me->turn > TURN)
         me->rests = news;
-    if (!again || !can_run(me))
+    if (++run.points > POINTS)
+        last_resort();
+    if (!me->again && me->call && unlikely(&run.frozen, scenario->frozen)) {
+        NOTE("stands still from here on");
+        me->state = FROZEN;
+        me->why = "stands still";
+    }
+    if (!me->again || !can_run(me))
         schedule();
-}
-
-void
-quietly(void (*work)(long), long number)
-{
-    step(NULL);
-    NOTE("works on, in one step");
-    quiet = true;
-    work(number);
-    quiet = false;
 }
 
 void

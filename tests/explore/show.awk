@@ -39,8 +39,9 @@ function flush() {
 $1 ~ /^(ok|note|FAIL)$/ {
   bounds = sprintf("at most %d preemption%s%s", $4, $4 == 1 ? "" : "s",
     bound($5, "stale read") bound($6, "spurious failure") bound($7, "frozen thread"))
-  heading = sprintf($1 == "ok" ? "%s %s  (%s schedules, %s)" \
-    : "%s %s  (schedule %s of those with %s)", $1, $2, commas($3), bounds)
+  heading = $1 == "ok" \
+    ? sprintf("%s %s  (%s schedule%s, %s)", $1, $2, commas($3), $3 == 1 ? "" : "s", bounds) \
+    : sprintf("%s %s  (schedule %s of those with %s)", $1, $2, commas($3), bounds)
   terse = $1 == "note" && !named
   getline rule
   next

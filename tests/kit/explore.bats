@@ -127,6 +127,12 @@ END
   [ "$status" = 3 ]
   [[ $output == *'thread-local'* ]]
 
+  sed 's/^ *static pthread.*/#include <stdlib.h>/; s/pthread_rw[^;]*;/exit((int)number);/' \
+    "$BATS_TEST_TMPDIR/rwlock.c" >"$BATS_TEST_TMPDIR/exits.c"
+  explore "$BATS_TEST_TMPDIR/exits.c"
+  [ "$status" = 3 ]
+  [[ $output == *'s ended with status 0 before all was explored'* ]]
+
   mkdir "$BATS_TEST_TMPDIR/bin"
   for tool in timeout env bash dirname cat cksum tr mkdir mktemp rm; do
     ln -s "$(command -v $tool)" "$BATS_TEST_TMPDIR/bin"
