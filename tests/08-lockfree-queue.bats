@@ -197,7 +197,7 @@ expect_no_locks() {
 
 @test "in every order of the steps, try calls answer as if they came one by one" {
   likely "a sequence number is stored too early or relaxed, or does not tell the lap"
-  explore try-1x1 try-one-slot try-three try-2x1 try-1x2 try-2x2 try-mixed
+  explore try-1x1 try-one-slot try-three try-2x1 try-1x2 try-2x2 try-mixed len
 }
 
 @test "counters may wrap, and a thread may sleep through a whole lap" {
@@ -221,6 +221,7 @@ expect_no_locks() {
 }
 
 @test "the strictly lock-free queue stands every order of the steps, and a thread that stops" {
-  likely "an entry is used again too early, or a thread waits for another one"
-  explore scq-lock-free-push scq-lock-free-pop scq-1x1 scq-mixed scq-2x1 scq-1x2 scq-passed
+  likely "an entry is used again too early, the attempts are too few, or a thread waits for another one"
+  explore scq-lock-free-push scq-lock-free-pop scq-1x1 scq-mixed scq-2x1 scq-1x2 scq-passed \
+    scq-crowd scq-catches-up
 }
