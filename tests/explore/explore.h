@@ -80,7 +80,7 @@ extern struct thread threads[THREADS], *running;
 extern const struct scenario *scenario;
 extern struct run run; /* the present one */
 extern bool tracing;
-extern int quiet;     /* so many steps are no scheduling points; -1: none is */
+extern int quiet;     /* so many steps are no scheduling points; -1: all */
 extern uint64_t news; /* changes with all that another thread may notice */
 
 int choose(int options);
@@ -107,6 +107,7 @@ void *student_aligned_alloc(size_t alignment, size_t size);
 extern char world[] __asm__("__start_student");
 extern char end_of_world[] __asm__("__stop_student");
 
+/* A hash of two words, and of more if B is one. */
 #define MIX(A, B)                                                              \
     (((uintptr_t)(A) ^ (uint64_t)(B) << 20 ^ (uint64_t)(B) >> 44) *            \
      0x9e3779b97f4a7c15)
