@@ -1545,6 +1545,19 @@ rss() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$PID/status"; }
   expect_code 403 /private.txt
 }
 
+@test "a worker can open nothing outside of its site" {
+  likely "confine(): Landlock allows what lies beneath the root, and nothing else"
+  [ "$("$TOOLS/confine" -k)" -gt 0 ] || skip "this kernel has no Landlock, or does not allow it"
+  local outside=$BATS_TEST_TMPDIR/outside.txt
+  echo SECRET >"$outside"
+  chmod 755 "$BATS_TEST_TMPDIR"
+  FAULTS="recv:reach=$outside:when=1 recv:reach=$BATS_TEST_TMPDIR/site/hello.txt:when=1" BIN=$PLAIN serve_with 1
+  expect_body hello /hello.txt
+  expect "have the worker open a file outside, which everybody may read, and one of the site" \
+    "reach $outside: Permission denied
+reach $SITE/hello.txt: open" "$(grep ^reach "$BATS_TEST_TMPDIR/faults.log")"
+}
+
 @test "hostile clients leave nothing behind" {
   likely "every way that a connection can end has to give everything back"
   serve -k 2 -r 2

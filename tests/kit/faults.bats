@@ -188,6 +188,13 @@ END
   expect "$OUT" 'read 64, appending 0, read 64, appending 1, pread 64'
 }
 
+@test "reach: what the server could open is in the log" {
+  calls "read:reach=$BATS_TEST_TMPDIR/none:when=1 read:reach=/dev/null:when=2" read read
+  expect "$OUT" 'read 64, read 64'
+  expect "$(grep ^reach "$FAULTS_LOG")" "reach $BATS_TEST_TMPDIR/none: No such file or directory
+reach /dev/null: open"
+}
+
 @test "path: what is opened, and what is behind a descriptor" {
   calls "open,stat,read:error=EIO:path=$BATS_TEST_TMPDIR/te" \
     open openat openat2 fopen stat statx pread preadv read
@@ -298,8 +305,8 @@ read:short=1:when=1+x|not a number from 1 on: 'x'
 read:short=1:fd=pipe|no such option: 'fd=pipe'
 read:short=1:path=|no such option: 'path='
 read:fast|no such option: 'fast'
-read|none of short=, error=, delay=, flag=: 'read'
-read:when=2 write:short=1|none of short=, error=, delay=, flag=: 'read:when=2'
+read|none of short=, error=, delay=, flag=, reach=: 'read'
+read:when=2 write:short=1|none of short=, error=, delay=, flag=, reach=: 'read:when=2'
 accept:short=1|only reading and writing can be short: 'accept:short=1'
 thread_start:error=EIO|a thread cannot fail when it is there: 'thread_start:error=EIO'
 END

@@ -50,6 +50,7 @@ struct rule {
     size_t max;             /* what to do: at most so many bytes, ... */
     long delay_ms;          /* ... wait before, ... */
     bool append;            /* ... set O_APPEND, ... */
+    const char *reach;      /* ... see whether this can be opened, ... */
     int error;              /* ... fail with this errno */
 };
 
@@ -155,6 +156,8 @@ parse_option(struct rule *r, const char *option)
         parse_when(r, value);
     else if (IS("path") && *value)
         r->path = value;
+    else if (IS("reach") && *value)
+        r->reach = value;
     else if (strcmp(option, "flag=append") == 0)
         r->append = true;
     else if (strcmp(option, "fd=sock") == 0)
@@ -189,9 +192,10 @@ parse_rule(struct rule *r, char *text)
     if (r->error && (r->calls & calls_named("thread_start")))
         wrong("a thread cannot fail when it is there: '%.*s'", r->text_length,
               r->text);
-    if (r->max == 0 && r->delay_ms == 0 && r->error == 0 && !r->append)
-        wrong("none of short=, error=, delay=, flag=: '%.*s'", r->text_length,
-              r->text);
+    if (r->max == 0 && r->delay_ms == 0 && r->error == 0 && !r->append &&
+        !r->reach)
+        wrong("none of short=, error=, delay=, flag=, reach=: '%.*s'",
+              r->text_length, r->text);
 }
 
 /* A program that brings its own malloc(), as one of clang's AddressSanitizer
@@ -319,11 +323,23 @@ log_fault(const struct rule *r, enum call call, int fd, long number)
         log_fd = -1;
 }
 
+/* From inside of the server, as whoever broke into it would try. */
+static void
+try_to_reach(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (log_fd >= 0)
+        dprintf(log_fd, "reach %s: %s\n", path,
+                fd < 0 ? strerror(errno) : "open");
+    if (fd >= 0)
+        close(fd);
+}
+
 /* Does what a rule asks for. Returns true if the call is to fail. */
 static bool
 apply(const struct rule *r, enum call call, int fd, size_t *size, long number)
 {
-    bool only_shortens = !r->error && !r->delay_ms && !r->append;
+    bool only_shortens = !r->error && !r->delay_ms && !r->append && !r->reach;
     if (only_shortens && *size <= r->max)
         return false; /* nothing to shorten */
     log_fault(r, call, fd, number);
@@ -331,6 +347,8 @@ apply(const struct rule *r, enum call call, int fd, size_t *size, long number)
         sleep_ms(r->delay_ms);
     if (r->append)
         fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_APPEND);
+    if (r->reach)
+        try_to_reach(r->reach);
     if (r->max && *size > r->max)
         *size = r->max;
     return r->error != 0;

@@ -19,6 +19,7 @@
  *   error=E     do not make the call: fail with errno E (EINTR, EAGAIN, ...)
  *   delay=MS    sleep before the call
  *   flag=append set O_APPEND on the descriptor, a flag that is to stay there
+ *   reach=PATH  try to open PATH, and log `reach PATH: open` or the error
  *
  * and may be narrowed to some of the calls:
  *
