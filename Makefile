@@ -32,8 +32,9 @@ LAB    ?= labs
 # Tests wait more than they compute.
 JOBS   ?= $(shell echo $$((2 * $$(nproc))))
 # FULL=1: every mutant, not only two of each stage; each starter TODO by TODO;
-# the accepted solutions.
+# the accepted solutions; a minute of mixed load for the web server.
 FULL   ?=
+$(if $(FULL),$(eval export MIXED_SECONDS := 60))
 
 # The kit's own tests. Each part writes build/test/PART.tap or .json.
 PARTS := $(patsubst tests/kit/%.bats,kit-%,$(wildcard tests/kit/*.bats)) \

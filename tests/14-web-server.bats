@@ -287,6 +287,17 @@ make_links() {
   expect_match "read the page" '^<!doctype html>.*404 Not Found' "$BODY"
   expect "count the bytes of the page" "$(field Content-Length)" \
     "$(($(printf '%s\n' "$BODY" | wc -c)))"
+  stop_server
+  mkdir "$SITE/errors"
+  echo 'not in this house' >"$SITE/errors/404.html"
+  random_file errors/405.html 20000
+  serve
+  get /nothing
+  expect "with a page errors/404.html in the root: send GET /nothing, and read it" \
+    "404 not in this house" "$CODE $BODY"
+  ask send 'POST / HTTP/1.1\r\nHost: test\r\n\r\n' response
+  expect_match "with a file errors/405.html that is too large: send POST, and read the page" \
+    '405 Method Not Allowed' "$BODY"
 }
 
 @test "a redirect cannot lead to another site" {
@@ -375,8 +386,8 @@ TYPES
 
 @test "it says 503 when descriptors have run out, 500 when the disk fails" {
   likely "503 ends the connection, so that its descriptor is free again"
-  FAULTS='openat2:error=EMFILE:when=2' serve
-  get /hello.txt # the first openat2() was at the start
+  FAULTS='openat2:error=EMFILE:path=hello.txt:when=1' serve
+  get /hello.txt
   expect "have no descriptor for a file, and read the status" 503 "$CODE"
   expect "read Connection" close "$(field Connection)"
   expect_body hello /hello.txt
@@ -1578,6 +1589,41 @@ reach $SITE/hello.txt: open" "$(grep ^reach "$BATS_TEST_TMPDIR/faults.log")"
   expect_body hello /hello.txt
   stop_server
   expect "send SIGTERM (the sanitizer looks for leaks), and look how it ends" "exit 0" "$END"
+}
+
+# misbehave N: N clients of each kind, some of them well-behaved, come and go.
+misbehave() {
+  local get='GET /f%s HTTP/1.1\r\nHost: test\r\n\r\n' i requests=''
+  for i in {1..20}; do requests+=${get/\%s/$((RANDOM % 300))}; done
+  # shellcheck disable=SC2046  # 20 words
+  tcp crowd "$1" crowd-send 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\nGET / HT' crowd-close \
+    crowd "$1" crowd-send 'GET /large HTTP/1.1\r\nHost: test\r\nRange: bytes=5-99999\r\n\r\n' crowd-reset \
+    crowd "$1" crowd-send 'POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab' crowd-reset \
+    crowd "$1" crowd-send 'GET /nothing HTTP/1.1\r\n\r\n' crowd-expect 'HTTP/1.1 400' crowd-close \
+    connect send "$requests" $(printf 'response %.0s' {1..20})
+}
+
+@test "under mixed load neither memory nor descriptors grow" {
+  likely "something is kept for each client, or each request, and never used again"
+  # As long as MIXED_SECONDS says, 15 rounds at least. make test FULL=1: a minute.
+  # One heap for all threads: several grow for a while, for no fault of the server.
+  export MALLOC_ARENA_MAX=1
+  BIN=$PLAIN serve -k 2 -r 2 -m 1M
+  local i before memory round=0 end=$((SECONDS + ${MIXED_SECONDS:-0}))
+  random_file large 100000
+  for i in {0..299}; do random_file "f$i" $((25 * i)); done
+  for i in {1..25}; do misbehave 100; done # until caches and spare buffers are full
+  await "all clients are gone" eval '[ "$(stat_of open)" = 1 ]'
+  memory=$(rss)
+  before=$(fds "$PID")
+  until ((round++ >= 15 && SECONDS >= end)); do misbehave 100; done
+  await "all clients are gone" eval '[ "$(stat_of open)" = 1 ]'
+  ((before + 1 >= $(fds "$PID"))) || # the large file may have left the cache, and be back
+    fail "have clients misbehave for $round rounds, and count the descriptors" \
+      "at most $((before + 1)), as before" "$(fds "$PID")"
+  (($(rss) - memory <= 800 + 2 * round)) || # memory is in more pieces with time
+    fail "have clients misbehave for $round rounds, 400 each, and see how much its memory grows" \
+      "at most $((800 + 2 * round)) KiB" "$(($(rss) - memory)) KiB"
 }
 
 # --- TODO 24: the log

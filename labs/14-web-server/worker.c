@@ -7,6 +7,7 @@
  */
 #include "worker.h"
 #include "refresh.h"
+#include "status.h"
 
 #include <err.h>
 #include <signal.h>
@@ -192,6 +193,7 @@ worker_start(struct server *s, const struct config *config, int listener,
     s->slot = stats_take(stats, getpid());
     unsigned files = divide_descriptors(s);
     set_patience(s, s->config);
+    status_load_pages(&root);
     s->loop = loop_create();
     s->pool = s->loop ? pool_create(s->config->threads, POOL_CAPACITY) : NULL;
     s->cache = cache_create(s->config->cache, files);

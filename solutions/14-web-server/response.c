@@ -7,6 +7,7 @@
  * printf() on its way.
  */
 #include "response.h"
+#include "status.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,50 +15,11 @@
 #include <sys/random.h>
 
 enum {
-    PAGE_SIZE = 1024, /* a page about an error with its final 0 */
     DATE_LENGTH = DATE_SIZE - 1,
     BOUNDARY_LENGTH = 24, /* between the parts of several ranges */
 };
 
 static const char ok_line[] = "HTTP/1.1 200 OK\r\nDate: ";
-
-static const struct {
-    int status;
-    const char *text;
-    const char *reason; /* a sentence for the reader of the page */
-} statuses[] = {
-    {200, "200 OK", ""},
-    {206, "206 Partial Content", ""},
-    {301, "301 Moved Permanently",
-     "The page is at the same address with a slash at its end."},
-    {304, "304 Not Modified", ""},
-    {400, "400 Bad Request", "The request is not HTTP as the standard has it."},
-    {403, "403 Forbidden", "This may not be read."},
-    {404, "404 Not Found", "There is nothing at this address."},
-    {405, "405 Method Not Allowed", "The files of this site can only be read."},
-    {408, "408 Request Timeout", "The request did not arrive in time."},
-    {412, "412 Precondition Failed", "The file is not what you take it for."},
-    {413, "413 Content Too Large", "The body of the request is too large."},
-    {414, "414 URI Too Long", "The address is too long."},
-    {416, "416 Range Not Satisfiable", "The file has no such bytes."},
-    {431, "431 Request Header Fields Too Large",
-     "The head of the request is too large."},
-    {500, "500 Internal Server Error", "The server could not read the file."},
-    {501, "501 Not Implemented", "The server does not know how to do this."},
-    {503, "503 Service Unavailable", "The server is busy. Try again soon."},
-    {505, "505 HTTP Version Not Supported",
-     "The server speaks HTTP/1.1 and HTTP/1.0."},
-};
-
-static size_t
-index_of(int status)
-{
-    size_t i = 0;
-    while (i < sizeof statuses / sizeof statuses[0] - 1 &&
-           statuses[i].status != status)
-        i++;
-    return i;
-}
 
 /* --- the head of a file --------------------------------------------------- */
 
@@ -131,7 +93,7 @@ static void
 put_status(struct text *t, int status, const struct date *now)
 {
     put(t, "HTTP/1.1 ");
-    put(t, statuses[index_of(status)].text);
+    put(t, status_text(status));
     put(t, "\r\nDate: ");
     put_bytes(t, now->text, DATE_LENGTH);
     put(t, "\r\n");
@@ -289,26 +251,6 @@ add_options(struct output *o, struct answer *a, const struct date *now)
 
 /* --- errors --------------------------------------------------------------- */
 
-/* The page about an error. Returns its length. */
-static size_t
-write_page(int status, char page[PAGE_SIZE])
-{
-    size_t i = index_of(status);
-    int n = snprintf(page, PAGE_SIZE,
-                     "<!doctype html>\n"
-                     "<html lang=\"en\">\n"
-                     "<meta charset=\"utf-8\">\n"
-                     "<meta name=\"viewport\" content=\"width=device-width\">\n"
-                     "<meta name=\"color-scheme\" content=\"light dark\">\n"
-                     "<title>%s</title>\n"
-                     "<body style=\"font: 1.1rem/1.5 system-ui, sans-serif; "
-                     "max-width: 32em; margin: 20vh auto; padding: 0 1em\">\n"
-                     "<h1>%s</h1>\n"
-                     "<p>%s\n",
-                     statuses[i].text, statuses[i].text, statuses[i].reason);
-    return (size_t)n;
-}
-
 /* The key of an entry is a clean path, and a redirect is made from it, never
  * from what the client wrote: "//other.site/.." would send the reader there. */
 static void
@@ -324,8 +266,8 @@ put_location(struct text *t, const struct answer *a)
 static void
 add_error(struct output *o, struct answer *a, const struct date *now)
 {
-    char page[PAGE_SIZE];
-    size_t length = write_page(a->status, page);
+    size_t length;
+    const char *page = status_page(a->status, &length);
     struct text t = output_text(o);
     put_status(&t, a->status, now);
     put(&t, "Content-Type: text/html; charset=utf-8\r\n");

@@ -35,7 +35,7 @@ number() { # ID: the number that stands in the element
 
 @test "each page loads without an error" {
   local page
-  for page in index.html scope.html bench.html; do
+  for page in index.html scope.html bench.html errors/404.html; do
     look "$page"
     [[ $DOM == *'</html>'* ]]
     # What has not been measured yet is not there, and the page says so.
@@ -78,7 +78,7 @@ END
 
 @test "no page is wider than a phone, and in the dark all are dark" {
   local page
-  for page in index.html scope.html bench.html; do
+  for page in index.html scope.html bench.html errors/404.html errors/503.html; do
     probe $page
     [ "$(number wide)" -le 390 ]
     [ "$(number paper)" -gt 200 ]
