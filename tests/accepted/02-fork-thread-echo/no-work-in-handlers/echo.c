@@ -2,11 +2,11 @@
  * An accepted solution of stage 02, of another style.
  *
  * Signals are blocked all the time, and no handler does any work. Who accepts
- * lets them in while ppoll() waits and asks for those which are pending; who has
- * nothing to accept takes them one by one from sigwaitinfo(). So children are
- * collected, counted and ended by ordinary code, which may call anything.
- * They stand in a linked list. At the end each gets SIGTERM, and SIGKILL
- * if that has not helped for a second. Bytes are copied by readv() and sendmsg()
+ * lets them in while ppoll() waits and asks for those which are pending; who
+ * has nothing to accept takes them one by one from sigwaitinfo(). So children
+ * are collected, counted and ended by ordinary code, which may call anything.
+ * They stand in a linked list. At the end each gets SIGTERM, and SIGKILL if
+ * that has not helped for a second. Bytes are copied by readv() and sendmsg()
  * through a ring that each worker has.
  */
 #include <err.h>
@@ -193,8 +193,9 @@ told_to_end(struct server *s)
     return ending;
 }
 
-/* The next client, or -1 and the server is to end. A signal that comes after the
- * question ends ppoll(), or, if that has no need to wait, stays for the next. */
+/* The next client, or -1 and the server is to end. A signal that comes after
+ * the question ends ppoll(), or, if that has no need to wait, stays for the
+ * next. */
 static int
 next_client(struct server *s)
 {

@@ -2,12 +2,13 @@
  * An accepted solution of stage 03, of another style.
  *
  * Clients stand in a linked list, and the sets are made from it for every
- * pselect(). What comes is read into one buffer for all and sent on at once; only
- * what the socket does not take is copied, to a chain of pieces that belongs to
- * the client and is given to writev(). Below HIGH_WATER bytes in the chain the
- * client is read on, above it is not: a bound for each client, and so for the
- * server. Signals are blocked; each turn asks which are pending, and pselect()
- * lets them in while it waits, so that there is no moment in which one is missed.
+ * pselect(). What comes is read into one buffer for all and sent on at once;
+ * only what the socket does not take is copied, to a chain of pieces that
+ * belongs to the client and is given to writev(). Below HIGH_WATER bytes in the
+ * chain the client is read on, above it is not: a bound for each client, and so
+ * for the server. Signals are blocked; each turn asks which are pending, and
+ * pselect() lets them in while it waits, so that there is no moment in which
+ * one is missed.
  */
 #include <err.h>
 #include <errno.h>

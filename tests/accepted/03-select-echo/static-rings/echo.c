@@ -3,11 +3,11 @@
  *
  * Nothing is ever allocated: each descriptor that fits into a set has its place
  * in a static array, with a ring of 8 KiB for what is to go back. There are no
- * states. A client is read from while its ring has room and it has not finished,
- * and written to while the ring holds something: a client that does not read
- * is stopped by its full ring, which is back-pressure just as well. The sets are
- * made anew for every select(). A signal writes a byte into a pipe, whose other
- * end the loop watches.
+ * states. A client is read from while its ring has room and it has not
+ * finished, and written to while the ring holds something: a client that does
+ * not read is stopped by its full ring, which is back-pressure just as well.
+ * The sets are made anew for every select(). A signal writes a byte into a
+ * pipe, whose other end the loop watches.
  */
 #include <err.h>
 #include <errno.h>

@@ -2,11 +2,11 @@
  * An accepted solution of stage 04, of another style.
  *
  * The array for poll() has its entries in the order of the descriptors: entry 7
- * is about descriptor 7, or has -1 in fd, which poll() passes over. Nothing ever
- * moves, nothing has to learn a new place, and a client needs no object: what
- * it is doing is the function that comes next for it. The buffer of a client
- * that does not take its echo is mapped for as long as that lasts. Signals
- * arrive as a number in an eventfd, which a handler writes.
+ * is about descriptor 7, or has -1 in fd, which poll() passes over. Nothing
+ * ever moves, nothing has to learn a new place, and a client needs no object:
+ * what it is doing is the function that comes next for it. The buffer of a
+ * client that does not take its echo is mapped for as long as that lasts.
+ * Signals arrive as a number in an eventfd, which a handler writes.
  */
 #include <err.h>
 #include <errno.h>

@@ -2,11 +2,11 @@
  * An accepted solution of stage 05, of another style.
  *
  * The loop knows only sources: a descriptor, a function and what is asked for.
- * A client, the listener, a timer and a socket pair for signals each
- * have one inside of them, and get from it to themselves by container_of(). The
- * rest of a listener is a timerfd, so that epoll_wait() needs no timeout at all.
- * Who is done is put on a list and freed after the batch. Each client has a
- * small buffer of its own from beginning to end, for what was read and not yet
+ * A client, the listener, a timer and a socket pair for signals each have one
+ * inside of them, and get from it to themselves by container_of(). The rest of
+ * a listener is a timerfd, so that epoll_wait() needs no timeout at all. Who is
+ * done is put on a list and freed after the batch. Each client has a small
+ * buffer of its own from beginning to end, for what was read and not yet
  * written; silent clients differ from busy ones in nothing.
  */
 #include <err.h>

@@ -1,13 +1,13 @@
 /*
  * An accepted solution of stage 05, of another style.
  *
- * The kernel is not given pointers but tickets: the number of a slot, and how often
- * that slot has changed its client. An event whose ticket is of yesterday is
- * seen to be so, whatever order a batch has. Slots come in blocks that never
+ * The kernel is not given pointers but tickets: the number of a slot, and how
+ * often that slot has changed its client. An event whose ticket is of yesterday
+ * is seen to be so, whatever order a batch has. Slots come in blocks that never
  * move and are never given back, only reused. What a socket does not take waits
  * in a ring, and a client is read on while its ring has room: both directions
- * may be under way at the same time. Signals are let in by epoll_pwait(), and asked
- * for when it had no need to wait.
+ * may be under way at the same time. Signals are let in by epoll_pwait(), and
+ * asked for when it had no need to wait.
  */
 #include <err.h>
 #include <errno.h>

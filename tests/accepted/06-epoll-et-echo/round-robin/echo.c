@@ -1,13 +1,14 @@
 /*
  * An accepted solution of stage 06, of another style.
  *
- * Fairness by turns of one step each: whoever can do something stands in a queue;
- * the first makes one read with its echo, or one write, or accepts one client,
- * and goes to the end. The kernel is asked for news after every 64 steps, without
- * waiting, and waited for when the queue is empty. Nothing is guessed
- * from short reads: only EAGAIN says that a socket is empty, so that neither
- * EPOLLRDHUP nor EPOLLPRI need be asked for. The bytes of a client are in a pair of
- * buffers that change places: one is read into, the other is written from.
+ * Fairness by turns of one step each: whoever can do something stands in a
+ * queue; the first makes one read with its echo, or one write, or accepts one
+ * client, and goes to the end. The kernel is asked for news after every 64
+ * steps, without waiting, and waited for when the queue is empty. Nothing is
+ * guessed from short reads: only EAGAIN says that a socket is empty, so that
+ * neither EPOLLRDHUP nor EPOLLPRI need be asked for. The bytes of a client are
+ * in a pair of buffers that change places: one is read into, the other is
+ * written from.
  */
 #include <err.h>
 #include <errno.h>

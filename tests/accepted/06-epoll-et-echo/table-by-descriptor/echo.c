@@ -1,14 +1,14 @@
 /*
  * An accepted solution of stage 06, of another style.
  *
- * No object is pointed to: clients are entries of a table by descriptor, and the
- * kernel hands back descriptors. Those of clients that have something to do are in
- * an array, one for this turn and one for the next. The number of a client that has
- * gone may stay there: whoever has that descriptor by then is looked at, has
- * nothing to do, and loses nothing. Both directions of a client are independent: it
- * is read until EAGAIN while fewer than LIMIT bytes wait, written until EAGAIN
- * while some do, with at most CALLS calls in a turn. What waits is a string that
- * grows by realloc().
+ * No object is pointed to: clients are entries of a table by descriptor, and
+ * the kernel hands back descriptors. Those of clients that have something to do
+ * are in an array, one for this turn and one for the next. The number of a
+ * client that has gone may stay there: whoever has that descriptor by then is
+ * looked at, has nothing to do, and loses nothing. Both directions of a client
+ * are independent: it is read until EAGAIN while fewer than LIMIT bytes wait,
+ * written until EAGAIN while some do, with at most CALLS calls in a turn. What
+ * waits is a string that grows by realloc().
  */
 #include <err.h>
 #include <errno.h>

@@ -1,11 +1,11 @@
 /*
  * An accepted solution of stage 07, of another style.
  *
- * Two linked lists share the nodes, all of which are made with the queue: one of
- * jobs, one of free places. There is a single condition, "something has changed",
- * and every change is broadcast to all who wait, with the lock still held.
- * It wakes more threads than necessary, and each of them looks again; in return
- * there is nothing to count and nobody who could be forgotten.
+ * Two linked lists share the nodes, all of which are made with the queue: one
+ * of jobs, one of free places. There is a single condition, "something has
+ * changed", and every change is broadcast to all who wait, with the lock still
+ * held. It wakes more threads than necessary, and each of them looks again; in
+ * return there is nothing to count and nobody who could be forgotten.
  */
 #include "job_queue.h"
 
@@ -68,7 +68,8 @@ jq_destroy(struct job_queue *q)
     free(q);
 }
 
-/* All four of them: the mutex is held for as long as that takes, sleep apart. */
+/* All four of them: the mutex is held for as long as that takes, sleep apart.
+ * */
 static enum jq_result
 put(struct job_queue *q, struct job job, bool may_sleep)
 {

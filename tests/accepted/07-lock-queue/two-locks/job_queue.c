@@ -1,14 +1,14 @@
 /*
  * An accepted solution of stage 07, of another style.
  *
- * Producers and consumers have a lock each and do not disturb each other: one is
- * for the back of the ring, one for its front, as in Java's LinkedBlockingQueue.
- * What both need is an atomic number, the jobs in the ring: a producer writes
- * its job before it counts it, a consumer empties the place before it takes
- * one off, so that neither touches a place that is the other's. Whoever finds the
- * ring empty, or full, before his change may have somebody asleep on the other
- * side to wake, and takes the other lock for that; who wakes up and sees that
- * there is still more wakes the next one.
+ * Producers and consumers have a lock each and do not disturb each other: one
+ * is for the back of the ring, one for its front, as in Java's
+ * LinkedBlockingQueue. What both need is an atomic number, the jobs in the
+ * ring: a producer writes its job before it counts it, a consumer empties the
+ * place before it takes one off, so that neither touches a place that is the
+ * other's. Whoever finds the ring empty, or full, before his change may have
+ * somebody asleep on the other side to wake, and takes the other lock for that;
+ * who wakes up and sees that there is still more wakes the next one.
  */
 #include "job_queue.h"
 
