@@ -83,7 +83,9 @@ hold() {
   kill -0 $client 2>/dev/null || { cat "$BATS_TEST_TMPDIR/hold"; return 1; }
 }
 
-# flood: sends and reads until the server ends. With -b 1 that takes minutes.
+# flood: sends and reads until the server ends. With -b 1 that takes minutes; and if the
+# server sleeps a millisecond over each byte it always finds another one, however slow the
+# client is.
 flood() {
   local begin
   begin=$(cpu_ns "$PID")
