@@ -172,33 +172,38 @@ marked() { # marked TEXT: run the stripper on a file with this text
   [ -z "$(awk '!/^#/ && NF { print $1 }' tests/points | sort | uniq -d)" ]
 }
 
-@test "each stage has six mutants or more, and their tests exist" {
-  local stage patch id
-  set -f # `permitted: *` is no file name
+@test "each stage has six mutants or more: they apply, and their tests exist" {
+  local stage patch
   for stage in $STAGES; do
     run -0 ls "tests/mutants/$stage"
     [ "${#lines[@]}" -ge 6 ]
-    for patch in $(find "tests/mutants/$stage" -name '*.patch'); do
-      grep -q '^what: .' "$patch"
-      grep -q '^phrase: .' "$patch"
+    for patch in tests/mutants/"$stage"/*.patch; do
       (cd "solutions/$stage" && GIT_DIR=/nonexistent git apply --check "../../$patch") ||
         { echo "$patch does not apply"; return 1; }
-      for id in $(sed -n 's/^required: //p; s/^permitted: //p' "$patch"); do
-        [ "$id" = '*' ] || grep -q "^$id " tests/points ||
-          { echo "$patch names $id, which is no test"; return 1; }
-      done
     done
   done
+  awk 'function bad(what) { print file " " what; failed = 1 }
+    function ended() { if (file && !(what && phrase)) bad("has no what, or no phrase") }
+    NR == FNR { test[$1]; next }
+    FNR == 1 { ended(); file = FILENAME; what = phrase = 0 }
+    /^what: ./ { what = 1 }
+    /^phrase: ./ { phrase = 1 }
+    /^(required|permitted): / {
+      for (i = 2; i <= NF; i++)
+        if ($i != "*" && !($i in test)) bad("names " $i ", which is no test")
+    }
+    END { ended(); exit failed }' tests/points tests/mutants/*/*.patch
 }
 
 @test "each stage has two accepted solutions or more, which compile without a warning" {
-  local stage style file files strict='-std=c17 -D_GNU_SOURCE -pthread -Wall -Wextra -Werror'
+  local stage style yours file files strict='-std=c17 -D_GNU_SOURCE -pthread -Wall -Wextra -Werror'
   for stage in $STAGES; do
     run -0 ls "tests/accepted/$stage"
     [ "${#lines[@]}" -ge 2 ]
+    yours=" $(variable "$stage" YOURS) "
     for style in tests/accepted/"$stage"/*; do
       for file in "$style"/*; do
-        [[ " $(variable "$stage" YOURS) " == *" ${file##*/} "* ]] ||
+        [[ $yours == *" ${file##*/} "* ]] ||
           { echo "$file: stage $stage does not ask for it"; return 1; }
         [ "$(head -c 2 "$file")" = '/*' ] || { echo "$file does not begin with a comment"; return 1; }
       done
