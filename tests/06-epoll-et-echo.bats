@@ -15,6 +15,15 @@ watched_for_both() { # how many sockets
 }
 has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
 
+# N clients, one after the other: two that come at once take TODO 6.
+greeted_clients() {
+  local i
+  for ((i = 0; i < $1; i++)); do
+    open_clients 1
+    say "${CLIENTS[-1]}" hello
+  done
+}
+
 # --- TODO 1: the interest list
 
 @test "a line comes back" {
@@ -25,7 +34,7 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
 @test "silent clients hold up nobody" {
   likely "a call blocks: only the wait may put the server to sleep"
   start_server echo
-  tcp on a connect on b send 'two\n' expect 'two\n' on c connect \
+  tcp freeze "$PID" on a connect on b send 'two\n' thaw "$PID" expect 'two\n' on c connect \
     on d send 'four\n' expect 'four\n' on a send 'one\n' expect 'one\n' \
     crowd 100 crowd-some 10 'hello\n' on c send 'three\n' expect 'three\n'
 }
@@ -35,9 +44,7 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   local fd events
   CLIENTS=()
   start_server echo
-  open_clients 5
-  say "${CLIENTS[0]}" hello
-  say "${CLIENTS[4]}" hello
+  greeted_clients 5
   expect "count the threads in /proc/PID/task" 1 "$(threads "$PID")"
   expect "list its children" "" "$(children "$PID")"
   await "listener and 5 clients are on the list in /proc/PID/fdinfo" has_interest_in 6
@@ -53,9 +60,7 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   local before
   CLIENTS=()
   start_server echo
-  open_clients 2
-  say "${CLIENTS[0]}" hello
-  say "${CLIENTS[1]}" hello
+  greeted_clients 2
   before=$(interest_in_sockets | sort)
   [ "$(watched_for_both)" -ge 2 ] ||
     fail "count the sockets that are watched for EPOLLIN (1) and EPOLLOUT (4)" \
@@ -209,9 +214,7 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   likely "a client is taken for ready although its last read said EAGAIN, or was short"
   CLIENTS=()
   start_server echo
-  open_clients 3
-  say "${CLIENTS[0]}" hello
-  say "${CLIENTS[1]}" hello
+  greeted_clients 3
   expect_idle "$PID" "while three clients say nothing" 1
 }
 
@@ -312,10 +315,7 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   local fd events
   CLIENTS=()
   start_server echo
-  open_clients 1
-  say "${CLIENTS[0]}" hello
-  open_clients 1 # not before: two that come at once take TODO 6
-  say "${CLIENTS[1]}" hello
+  greeted_clients 2
   while read -r fd events; do
     [ $(($(fd_flags "$PID" "$fd") & NONBLOCK)) != 0 ] ||
       fail "read the flags: in /proc/PID/fdinfo/$fd, a socket" \
@@ -390,8 +390,7 @@ has_interest_in() { [ "$(interest_in_sockets | wc -l)" = "$1" ]; }
   start_server echo
   tcp send 'hello\n' expect 'hello\n' half-close eof
   tcp rcvbuf 4096 fill reset
-  open_clients 3
-  say "${CLIENTS[0]}" hello
+  greeted_clients 3
   hold rcvbuf 4096 fill
   stop_server
   ends_well "send SIGTERM while clients are connected"

@@ -321,15 +321,13 @@ accept_clients(struct server *s, struct conn *c)
      * Ten clients that come at once may be one single event. serve() makes
      * step after step while the listener is ready, BUDGET at most: take one
      * client in each. Only EAGAIN says that the listener is not ready any more;
-     * after any other error it still is. The stub takes four clients for each
-     * event, and forgets the fifth.
+     * after any other error it still is. The stub takes one client for each
+     * event.
      */
-    for (int i = 0; i < 4; i++) {
-        int fd = accept4(c->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0)
-            open_conn(s, fd, READING);
-    }
+    int fd = accept4(c->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     c->ready = 0;
+    if (fd >= 0)
+        open_conn(s, fd, READING);
     (void)now_ms;
 }
 

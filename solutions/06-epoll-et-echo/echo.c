@@ -330,14 +330,12 @@ accept_clients(struct server *s, struct conn *c)
      * Ten clients that come at once may be one single event. serve() makes
      * step after step while the listener is ready, BUDGET at most: take one
      * client in each. Only EAGAIN says that the listener is not ready any more;
-     * after any other error it still is. The stub takes four clients for each
-     * event, and forgets the fifth.
-     * STUB: for (int i = 0; i < 4; i++) {
-     * STUB:     int fd = accept4(c->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-     * STUB:     if (fd >= 0)
-     * STUB:         open_conn(s, fd, READING);
-     * STUB: }
+     * after any other error it still is. The stub takes one client for each
+     * event.
+     * STUB: int fd = accept4(c->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
      * STUB: c->ready = 0;
+     * STUB: if (fd >= 0)
+     * STUB:     open_conn(s, fd, READING);
      * STUB: (void)now_ms;
      */
     int fd = accept4(c->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
