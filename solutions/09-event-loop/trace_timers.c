@@ -95,10 +95,18 @@ tell_three_times(void *arg)
         close_thing(t, closed_quietly);
 }
 
+static void
+close_quietly(void *arg)
+{
+    close_thing(arg, closed_quietly);
+}
+
 void
 zero_timers(void)
 {
     new_hook("check", LOOP_CHECK, tell_three_times);
+    /* Or who closes at once, not in the close phase, sleeps in turn 3. */
+    loop_timer_start(&new_timer("the end", close_quietly)->timer, 20, 0);
     loop_timer_start(&new_timer("a zero timer", start_again)->timer, 0, 0);
     loop_timer_start(&new_timer("another one", start_again)->timer, 0, 0);
     loop_run(loop);
