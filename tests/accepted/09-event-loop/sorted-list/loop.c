@@ -6,9 +6,8 @@
  * nothing when each is due later than the one before, as deadlines mostly are.
  * Those that are due move to a list of their own before the first is called.
  *
- * Hooks and closing handles are walked with a cursor, up to a mark at the end of
- * what was there when the phase began. Whoever takes out the link under the
- * cursor moves the cursor on.
+ * Hooks are walked with a cursor, up to a mark at the end of what was there when
+ * the phase began. Whoever takes out the link under the cursor moves it on.
  *
  * Posts are a queue with a lock. `sleeping` is guarded by the same lock: who
  * posts knows whether the loop has to be woken. The eventfd is level-triggered
@@ -429,19 +428,18 @@ loop_close(struct loop_handle *handle, void (*closed)(void *arg))
 static void
 run_closing(struct loop *loop)
 {
-    struct loop_link mark;
+    struct loop_link *link, *last = loop->closing.prev;
     if (list_is_empty(&loop->closing))
         return;
-    insert_before(&loop->closing, &mark);
-    while (loop->closing.next != &mark) {
-        struct loop_handle *handle =
-            OWNER(loop->closing.next, struct loop_handle, link);
-        take_out(loop, &handle->link);
+    for (bool more = true; more;) { /* what is closed now comes behind last */
+        link = loop->closing.next;
+        more = link != last;
+        struct loop_handle *handle = OWNER(link, struct loop_handle, link);
+        take_out(loop, link);
         loop->stats.calls[LOOP_CLOSE]++;
         if (handle->closed != NULL)
-            handle->closed(handle->arg);
+            handle->closed(handle->arg); /* it may free the handle */
     }
-    take_out(loop, &mark);
     lap(loop, LOOP_CLOSE);
 }
 
