@@ -159,8 +159,9 @@ choose_content(const struct http_request *r, const char *buf, struct answer *a)
     struct fields f;
     struct entry *e = a->entry;
     find_fields(r, buf, &f);
+    /* Nothing is no compressed form: gzip(1) has just begun to write it. */
     a->content =
-        e->gzip.size >= 0 && accepts_gzip(r, buf, &f) ? &e->gzip : &e->plain;
+        e->gzip.size > 0 && accepts_gzip(r, buf, &f) ? &e->gzip : &e->plain;
     a->status = condition_check(r, buf, &f, e, a->content);
     if (a->status == 200 && f.range && !a->head_only)
         a->status = condition_ranges(buf, &f, a);

@@ -257,6 +257,10 @@ read_file(struct config *c, const char *path)
             warnx("%s:%d: %s", path, number, problem);
         good = good && !problem;
     }
+    if (ferror(file)) { /* a directory, for one */
+        warn("read %s", path);
+        good = false;
+    }
     free(line);
     fclose(file);
     return good;

@@ -201,8 +201,12 @@ read_ranges(const char *buf, const char *p, const char *end, struct answer *a)
         return 200;
     if (a->ranges == 0)
         return 416;
-    /* Parts that overlap can be more than the whole: then the whole is less. */
-    return a->ranges > 1 && total > size ? 200 : 206;
+    if (a->ranges == 1)
+        return 206;
+    /* Parts that overlap can be more than the whole: then the whole is less.
+     * And the lines between parts of a compressed form are not compressed, so
+     * no client could decode it: Content-Encoding is about all of a body. */
+    return total > size || a->content == &a->entry->gzip ? 200 : 206;
 }
 
 int

@@ -43,10 +43,11 @@ receive(struct connection *c, uint32_t events)
         return false;
     }
     ssize_t n = input_receive(c->in, c->io.fd);
-    /* A buffer that is not full has taken everything but the end, which is read
-     * by a call of its own. */
-    c->unread = (events & EPOLLRDHUP) != 0 || c->in->end == INPUT_SIZE ||
-                (n < 0 && errno == EINTR);
+    /* A buffer that is not full has taken everything: but not the end, which is
+     * read by a call of its own, nor what follows an urgent byte (EPOLLPRI), in
+     * front of which the kernel stops. */
+    c->unread = (events & (EPOLLRDHUP | EPOLLPRI)) != 0 ||
+                c->in->end == INPUT_SIZE || (n < 0 && errno == EINTR);
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
         server_enter(c, CLOSED);
     return n > 0;
@@ -127,7 +128,9 @@ refuse(struct connection *c, int status)
 static void
 conclude(struct connection *c, struct answer *a)
 {
-    c->more_to_come = c->in->request.keep_alive; /* it did not want to end */
+    /* It did not want to end, or it has a body that it has not sent yet. */
+    c->more_to_come = c->in->request.keep_alive ||
+                      request_waits(&c->in->request, c->in->buf + c->in->start);
     add_answer(c, a);
     input_drop(c->in);
 }

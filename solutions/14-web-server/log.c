@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 enum {
-    LOG_SIZE = 64 * 1024,
+    LOG_SIZE = 1024 * 1024,
     LINE_MAX_SIZE = 8 * 1024, /* a longer one is cut */
     FIELD_MAX = 2 * 1024,     /* bytes of one that a client has sent */
     EVERY = 1000,             /* ms */

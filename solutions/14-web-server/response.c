@@ -195,8 +195,6 @@ add_ranges(struct output *o, struct answer *a, const struct date *now)
     put(&t, "Content-Type: multipart/byteranges; boundary=");
     put(&t, boundary());
     put(&t, "\r\n");
-    if (a->content == &a->entry->gzip)
-        put(&t, "Content-Encoding: gzip\r\n");
     put_length(&t, a->sent);
     put_validators(&t, a->entry, a->content, now->seconds);
     put_end(&t, a);

@@ -176,7 +176,7 @@ interest(const struct connection *c)
         return 0;
     if (c->state == WRITING)
         return EPOLLOUT;
-    return c->unread ? EPOLLIN : EPOLLIN | EPOLLRDHUP | EPOLLET;
+    return c->unread ? EPOLLIN : EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET;
 }
 
 void
