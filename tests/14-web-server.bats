@@ -1580,7 +1580,7 @@ rss() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$PID/status"; }
   local outside=$BATS_TEST_TMPDIR/outside.txt
   echo SECRET >"$outside"
   chmod 755 "$BATS_TEST_TMPDIR"
-  FAULTS="recv:reach=$outside:when=1 recv:reach=$BATS_TEST_TMPDIR/site/hello.txt:when=1" BIN=$PLAIN serve_with 1
+  FAULTS="read:reach=$outside:fd=sock:when=1 read:reach=$BATS_TEST_TMPDIR/site/hello.txt:fd=sock:when=1" BIN=$PLAIN serve_with 1
   expect_body hello /hello.txt
   expect "have the worker open a file outside, which everybody may read, and one of the site" \
     "reach $outside: Permission denied
