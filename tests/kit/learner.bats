@@ -307,6 +307,13 @@ pretend() { # STAGE POINTS STATUS NEXT_TODO
   lab submit
   [[ $status = 0 && $output == *'01-blocking-echo: builds; never checked'* ]]
   [ "$(tar tzf submission.tar.gz)" = $ECHO ]
+  cp handouts/writeup.md labs/$STAGE1/WRITEUP.md
+  lab submit # the form as it is says nothing
+  [ "$(tar tzf submission.tar.gz)" = $ECHO ]
+  echo 'SIGPIPE, twice.' >>labs/$STAGE1/WRITEUP.md
+  lab submit
+  [ "$(tar tzf submission.tar.gz)" = "$ECHO"$'\n'"labs/$STAGE1/WRITEUP.md" ]
+  rm labs/$STAGE1/WRITEUP.md
   sed -i 's/return client;/return klient;/' $ECHO
   lab submit STAGE=01
   [[ $status = 2 && $output == *'does not build'*klient*'earns no points'* ]]
