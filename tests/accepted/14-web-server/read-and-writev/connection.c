@@ -58,7 +58,9 @@ refuse(struct connection *c, int status)
 static enum next
 conclude(struct connection *c, struct answer *a)
 {
-    enum next next = add(c, a, c->in->request.keep_alive);
+    const struct http_request *r = &c->in->request;
+    bool owes_body = request_waits(r, c->in->buf + c->in->start);
+    enum next next = add(c, a, r->keep_alive || owes_body);
     input_drop(c->in); /* now: the log wants to see the request */
     return next;
 }
@@ -172,18 +174,19 @@ file_ready(struct waiter *w, struct entry *e)
 }
 
 /* Bytes, into a buffer that is borrowed for them. c->unread: whether there may be
- * more, or the end, of which no edge would tell any more. */
+ * more (behind an urgent byte, too), or the end, of which no edge would tell. */
 static bool
 receive(struct connection *c, uint32_t events)
 {
     if (c->in == NULL)
         c->in = server_take_input(c->server);
+    errno = 0;
     ssize_t n = c->in == NULL ? 0 : input_receive(c->in, c->io.fd);
     bool failed = n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
     if (failed)
         server_enter(c, CLOSED);
-    c->unread = !failed && ((events & EPOLLRDHUP) || c->in->end == INPUT_SIZE ||
-                            (n < 0 && errno == EINTR));
+    c->unread = !failed && ((events & (EPOLLRDHUP | EPOLLPRI)) != 0 ||
+                            c->in->end == INPUT_SIZE || errno == EINTR);
     return n > 0;
 }
 

@@ -169,7 +169,11 @@ take_ranges(struct cursor *c, struct answer *a)
         a->range[a->ranges++] = r;
         total += r.last - r.first + 1;
     }
-    if (seen == 0 || size == 0 || (a->ranges > 1 && total > size))
+    /* Parts of a compressed form could not be decoded with the lines between
+     * them, and parts that overlap can be more than the whole. */
+    bool in_parts = a->ranges > 1;
+    bool as_it_is = a->content == &a->entry->plain;
+    if (seen == 0 || size == 0 || (in_parts && (!as_it_is || total > size)))
         return 200;
     return a->ranges == 0 ? 416 : 206;
 }
