@@ -347,7 +347,7 @@ second, on the thread of the loop: yes
 third, on the thread of the loop: yes
 END
   trace post-ping <<'END'
-3000 posts, one after the other
+all posts have arrived, one after the other
 END
 }
 
