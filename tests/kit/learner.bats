@@ -417,6 +417,15 @@ pretend() { # STAGE POINTS STATUS NEXT_TODO
   done
 }
 
+@test "make dist with a queue in it: the tree can explore" {
+  lab dist STAGES=07
+  tar xzf build/dist/lab-07.tar.gz
+  cd lab-07
+  cp "$TREE/solutions/07-lock-queue/job_queue.c" labs/07-lock-queue
+  run make -s explore STAGE=07
+  [[ $status = 0 && $output == *schedules* ]]
+}
+
 @test "make dist refuses to leak a solution" {
   sed -n '/^listen_on/,/^}/p' solutions/$STAGE1/echo.c >>handouts/$STAGE1.md
   lab dist STAGES=01
