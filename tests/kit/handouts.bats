@@ -4,6 +4,7 @@ bats_require_minimum_version 1.5.0
 
 setup() {
   cd "$BATS_TEST_DIRNAME/../.." || return
+  unset MAKEFLAGS MFLAGS LAB_LANG STAGE LAB BUILD ALL OWN FORCE
   [ -d solutions ] || skip "the labs are completed from solutions/"
 }
 
