@@ -30,8 +30,8 @@ STAGES := $(notdir $(wildcard labs/[0-9]*))
 WANTED := $(if $(STAGE),$(filter $(STAGE) 0$(STAGE)-% $(STAGE)-%,$(STAGES)),$(STAGES))
 LAB    ?= labs
 # Tests wait more than they compute.
-JOBS   ?= $(shell echo $$((2 * $$(nproc))))
-# FULL=1: every mutant, not only two of each stage; each starter TODO by TODO;
+JOBS   ?= $(shell echo $$((3 * $$(nproc))))
+# FULL=1: every mutant, not only one of each stage; each starter TODO by TODO;
 # the accepted solutions; a minute of mixed load for the web server.
 FULL   ?=
 $(if $(FULL),$(eval export MIXED_SECONDS := 60))
