@@ -27,7 +27,8 @@ die() { # KEY [ARGS]
 fit() { # TEXT COLUMNS
   local text=$1 columns
   while columns=$(LC_ALL=C.UTF-8 wc -L <<<"$text"); [ "$columns" -gt "$2" ]; do
-    text=${text%?}
+    text=${text%..}
+    text=${text%?}..
   done
   printf '%s%*s' "$text" $(($2 - columns)) ''
 }
