@@ -489,7 +489,7 @@ expect_same_file() {
 @test "short writes lose nothing" {
   likely "what a call did not take is sent by the next one, from where it stopped"
   FAULTS='write:short=1000:fd=sock' serve
-  random_file small 10000
+  random_file small 8000
   random_file large 300000
   tcp send 'GET /small HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n' rest
   expect_same_file small
