@@ -926,13 +926,14 @@ times() { grep -cE "^($1) " "$BATS_TEST_TMPDIR/faults.log"; }
 
 @test "a client that leaves while a worker has its file harms nobody" {
   likely "store_cancel() when a connection ends: the worker's result comes later"
-  FAULTS='open:delay=300:path=slow' serve
+  FAULTS='open:delay=300:path=slow open:delay=400:path=late' serve
   echo slow >"$SITE/slow.txt"
+  echo late >"$SITE/late.txt"
   tcp send 'GET /slow.txt HTTP/1.1\r\nHost: test\r\n\r\n' reset \
     on b send 'GET /slow.txt HTTP/1.1\r\nHost: test\r\n\r\n' close \
     on c send 'GET /slow.txt HTTP/1.1\r\nHost: test\r\n\r\n' half-close response eof
   expect_body hello /hello.txt
-  tcp send 'GET /slow.txt HTTP/1.1\r\nHost: test\r\n\r\n' reset
+  tcp send 'GET /late.txt HTTP/1.1\r\nHost: test\r\n\r\n' silence 100 close
   stop_server
   expect "send SIGTERM while a worker has a file, and look how it ends" "exit 0" "$END"
 }
