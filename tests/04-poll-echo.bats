@@ -362,12 +362,6 @@ load echo-loop
 
 @test "without memory for a new client only that one is lost" {
   likely "grow() failed, or calloc(), and its result is not looked at"
-  local steps=() i
-  for i in {1..50}; do steps+=(send "$i" expect "$i"); done # a turn each, for all to come in
-  FAULTS='malloc:error=ENOMEM:when=200+' start_server echo
-  tcp on a send 'one\n' expect 'one\n' crowd 250 on a "${steps[@]}"
-  may_never_be_made # everything may stand in arrays that are there from the beginning
-  FAULTS='realloc:error=ENOMEM:when=3+' start_server echo # the arrays do not grow again
-  tcp on a send 'one\n' expect 'one\n' crowd 250 on a "${steps[@]}"
-  may_never_be_made
+  expect_one_lost_without 'malloc:error=ENOMEM:when=200+'
+  expect_one_lost_without 'realloc:error=ENOMEM:when=3+' # the arrays do not grow again
 }

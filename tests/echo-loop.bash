@@ -126,6 +126,15 @@ may_never_be_made() {
   [ -s "$BATS_TEST_TMPDIR/faults.log" ] || rm -f "$BATS_TEST_TMPDIR/faults.log"
 }
 
+# expect_one_lost_without FAULTS: the first of 251 clients is served on, whoever else is lost.
+expect_one_lost_without() {
+  local steps=() i
+  for i in {1..50}; do steps+=(send "$i" expect "$i"); done # a turn each, for all to come in
+  FAULTS=$1 start_server echo
+  tcp on a send 'one\n' expect 'one\n' crowd 250 on a "${steps[@]}"
+  may_never_be_made # everything may stand in arrays that are there from the beginning
+}
+
 # reads_in_between: from its log of the reads on sockets. Whoever was read more
 # than 100 times is a flooder; how often were they read before the last of the
 # others was read for the first time?

@@ -40,9 +40,9 @@ struct connection {
     struct in6_addr peer; /* IPv4 as ::ffff:1.2.3.4 */
 };
 
-/* Something has come, or can go: see epoll_ctl(2) for events. Does what can be done without waiting, and
- * leaves the rest to the state. Never frees the connection: CLOSED says that it
- * is over. */
+/* Something has come, or can go: see epoll_ctl(2) for events. Does what can be
+ * done without waiting, and leaves the rest to the state. Never frees the
+ * connection: CLOSED says that it is over. */
 void connection_ready(struct connection *c, uint32_t events);
 
 /* The time in this state is over: leaves it. */

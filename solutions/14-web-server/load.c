@@ -47,13 +47,14 @@ take_file(struct entry *e, struct content *c, const struct file *f, time_t now)
     }
     c->head_length = response_prepare(e, c, now, c->head, HEAD_ROOM);
     memcpy(c->head + c->head_length, "\r\n", 2);
-    if (!small && c->size <= PAGES) { /* or the next job would be to do that */
-        load_pages(c->fd, 0, c->size);
-        c->warm = 1;
-        c->warm_since = now;
-    }
-    if (!small)
+    if (!small) {
+        if (c->size <= PAGES) { /* or the next job would be to do that */
+            load_pages(c->fd, 0, c->size);
+            c->warm = 1;
+            c->warm_since = now;
+        }
         return true;
+    }
     bool read = file_read(f->fd, c->head + c->head_length + 2, body, 0);
     close(f->fd);
     return read;

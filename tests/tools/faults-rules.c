@@ -171,6 +171,13 @@ parse_option(struct rule *r, const char *option)
 #undef IS
 }
 
+/* Does nothing but let a call transfer less, if even that. */
+static bool
+only_shortens(const struct rule *r)
+{
+    return !r->error && !r->delay_ms && !r->append && !r->reach;
+}
+
 static void
 parse_rule(struct rule *r, char *text)
 {
@@ -192,8 +199,7 @@ parse_rule(struct rule *r, char *text)
     if (r->error && (r->calls & calls_named("thread_start")))
         wrong("a thread cannot fail when it is there: '%.*s'", r->text_length,
               r->text);
-    if (r->max == 0 && r->delay_ms == 0 && r->error == 0 && !r->append &&
-        !r->reach)
+    if (r->max == 0 && only_shortens(r))
         wrong("none of short=, error=, delay=, flag=, reach=: '%.*s'",
               r->text_length, r->text);
 }
@@ -339,8 +345,7 @@ try_to_reach(const char *path)
 static bool
 apply(const struct rule *r, enum call call, int fd, size_t *size, long number)
 {
-    bool only_shortens = !r->error && !r->delay_ms && !r->append && !r->reach;
-    if (only_shortens && *size <= r->max)
+    if (only_shortens(r) && *size <= r->max)
         return false; /* nothing to shorten */
     log_fault(r, call, fd, number);
     if (r->delay_ms)
