@@ -238,10 +238,11 @@ has_descriptors() { [ "$(fds "$PID")" = "$1" ]; }
 # It has written something, and now writes nothing for a quarter of a second.
 is_blocked() {
   local chars
-  chars=$(awk '$1 == "wchar:" { print $2 }' "/proc/$1/io")
+  chars=$(written "$1")
   sleep 0.25
-  [ "$chars" -gt 0 ] && [ "$(awk '$1 == "wchar:" { print $2 }' "/proc/$1/io")" = "$chars" ]
+  [ "${chars:-0}" -gt 0 ] && [ "$(written "$1")" = "$chars" ]
 }
+written() { awk '$1 == "wchar:" { print $2 }' "/proc/$1/io" 2>/dev/null; } # nothing if it is gone
 
 ended() { ! [ -e "/proc/$1/exe" ]; }
 

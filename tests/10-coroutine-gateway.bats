@@ -310,9 +310,8 @@ parcel 817057
   back_end
   FAULTS='read:delay=1:fd=sock' gateway "$BACK"
   yes "$(printf '?%.0s' {1..100})" | head -c 40000 >"$BATS_TEST_TMPDIR/questions"
-  tcp on first connect on b connect freeze "$PID" \
-    on first send-file "$BATS_TEST_TMPDIR/questions" on b send '?\n' \
-    thaw "$PID" on b expect 'error: not a name\n' on first half-close rest
+  tcp freeze "$PID" on first connect send-file "$BATS_TEST_TMPDIR/questions" \
+    on b connect send '?\n' thaw "$PID" on b expect 'error: not a name\n' on first half-close rest
   reads=$(reads_in_between)
   [ "$reads" -le 100 ] ||
     fail "send 40,000 bytes of questions on one connection, one question on another, all at once" \

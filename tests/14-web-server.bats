@@ -1485,6 +1485,10 @@ LINES
   expect "give it a file that is not there" 2 "$STATUS"
   run_program webserver -c "$SITE"
   expect "give it a directory as file" 2 "$STATUS"
+  printf 'workers 1\nroot %s\0/hidden\n' "$SITE" >"$BATS_TEST_TMPDIR/wrong"
+  run_program webserver -c "$BATS_TEST_TMPDIR/wrong"
+  expect "give it a file with a byte that is 0, and look at its exit status" 2 "$STATUS"
+  expect_match "give it a file with a byte that is 0, and read stderr" "wrong:2: a byte that is 0" "$ERR"
 }
 
 @test "a directory without index can be listed" {
@@ -1498,6 +1502,10 @@ LINES
   expect_match "read the page" 'href="./a%3Cb%3E%26%22c.txt">a&lt;b&gt;&amp;&quot;c.txt<' "$BODY"
   expect_match "read the page" 'href="./dir/">dir/<' "$BODY"
   [[ $BODY != *hidden* ]] || fail "read the page" "no hidden file" "$BODY"
+  [[ $BODY != *"No more than"* ]] || fail "read the page" "nothing is left out" "$BODY"
+  (cd "$SITE/empty" && seq 5001 | xargs touch)
+  await "a page of 5,001 names says that it does not show all" eval \
+    'get /empty/; [[ $BODY == *"No more than 5000 names"* ]]'
   expect_body '<h1>sub</h1>' /sub/
 }
 

@@ -82,6 +82,8 @@ write_page(const char *name, char **names, size_t n, size_t *length)
     for (size_t i = 0; i < n; i++)
         put_name(&t, names[i]);
     put(&t, "</ul>\n");
+    if (n == NAMES_MAX)
+        put_format(&t, "<p>No more than %d names are shown.\n", NAMES_MAX);
     *length = (size_t)(t.at - page);
     return page;
 }

@@ -23,6 +23,7 @@ void
 output_init(struct output *o)
 {
     o->filled = o->first = o->count = o->files = 0;
+    o->last = false;
 }
 
 void
@@ -107,13 +108,15 @@ advance(struct output *o, size_t n)
     }
 }
 
-/* Whether the head of a file should wait for it. In one packet they wake the
- * client up once. But a file of several packets goes alone: with the head in
- * front of it, all its pages would be cut at odd places. */
+/* Whether the kernel should hold back what it gets until more follows: the file
+ * behind its head, or, behind the last answer, the end of the connection. In one
+ * packet they wake the client up once. But a file of several packets goes alone:
+ * with the head in front of it, all its pages would be cut at odd places. */
 static int
 more_to_come(const struct output *o, unsigned next)
 {
-    return next < o->count && o->pieces[next].left <= JOINED_MAX ? MSG_MORE : 0;
+    bool more = next < o->count ? o->pieces[next].left <= JOINED_MAX : o->last;
+    return more ? MSG_MORE : 0;
 }
 
 /* Sends pieces that are in memory, as many as there are in a row. */

@@ -43,6 +43,7 @@ struct output {
     size_t filled;         /* of buf */
     unsigned first, count; /* pieces[first..count) are left */
     unsigned files;        /* of them: not in memory */
+    bool last; /* nothing follows but the end: the caller sets it, and ends */
     struct piece pieces[PIECES];
     char buf[OUTPUT_SIZE];
 };

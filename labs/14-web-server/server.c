@@ -20,8 +20,8 @@
 #include <unistd.h>
 
 enum {
-    ACCEPT_MAX = 64,   /* new clients in one turn: the old ones wait */
     ACCEPT_REST = 100, /* ms without accept() after descriptors ran out */
+    WARN_REST = 10000, /* ms without another line in the log about that */
     SPARE_MAX = 64,    /* buffers that are kept for the next burst */
 };
 
@@ -234,9 +234,10 @@ stop_resting(void *arg)
 static void
 rest(struct server *s)
 {
-    if (!s->warned)
+    if (loop_now(s->loop) >= s->warn_next) {
         warn("accept");
-    s->warned = true;
+        s->warn_next = loop_now(s->loop) + WARN_REST;
+    }
     loop_io_want(&s->listener, 0);
     loop_timer_start(&s->rest, ACCEPT_REST, 0);
 }
@@ -265,8 +266,7 @@ new_connection(struct server *s, int fd, const struct sockaddr_storage *peer)
     s->numbers[ACCEPTED]++;
     s->in_state[IDLE]++;
     server_enter(c, IDLE);
-    /* What it has sent already can be answered without epoll. */
-    ready(c, EPOLLIN);
+    server_settle(c);
     return true;
 }
 
@@ -289,30 +289,25 @@ make_room(struct server *s)
     return true;
 }
 
+/* One client; if there are more, the loop comes back. Whether there is one more
+ * nobody knows, and to ask in vain is dearer than to come back: the kernel makes
+ * the socket first, and looks for a client then. */
 static void
-accept_clients(void *arg, uint32_t events)
+accept_client(void *arg, uint32_t events)
 {
     struct server *s = arg;
+    struct sockaddr_storage peer;
+    socklen_t size = sizeof peer;
     (void)events;
     if (!make_room(s))
         return;
-    /* Whether there is one more nobody knows: no one has to go for that. */
-    for (int i = 0; i < ACCEPT_MAX && (i == 0 || s->connections < s->limit);
-         i++) {
-        struct sockaddr_storage peer;
-        socklen_t size = sizeof peer;
-        int fd = accept4(s->listener.fd, (struct sockaddr *)&peer, &size,
-                         SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0 && new_connection(s, fd, &peer))
-            continue;
-        if (errno == EINTR || errno == ECONNABORTED)
-            continue; /* that one has gone */
-        if (errno == EAGAIN)
-            s->warned = false;
-        else
-            rest(s);
+    int fd = accept4(s->listener.fd, (struct sockaddr *)&peer, &size,
+                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0 && new_connection(s, fd, &peer))
         return;
-    }
+    /* With these three somebody has gone, or another worker was faster. */
+    if (errno != EINTR && errno != ECONNABORTED && errno != EAGAIN)
+        rest(s);
 }
 
 void
@@ -320,7 +315,7 @@ server_listen(struct server *s, int listener)
 {
     if (loop_timer_init(s->loop, &s->rest, stop_resting, s) < 0)
         err(1, "start");
-    loop_io_init(s->loop, &s->listener, listener, accept_clients, s);
+    loop_io_init(s->loop, &s->listener, listener, accept_client, s);
     start_listening(s);
 }
 

@@ -35,8 +35,8 @@ struct server {
                                       * first idle one is idle longest */
     unsigned connections, limit;
     unsigned in_state[CLOSED + 1];
-    bool warned;   /* about the lack of descriptors */
-    bool draining; /* no new clients; the old ones get one more answer */
+    int64_t warn_next; /* when to warn again, if descriptors lack */
+    bool draining;     /* no new clients; the old ones get one more answer */
 
     struct input *inputs; /* spare ones: the one used last comes first, as it */
     struct output *outputs; /* is still in the processor's cache */

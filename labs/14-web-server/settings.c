@@ -251,8 +251,11 @@ read_file(struct config *c, const char *path)
     char *line = NULL;
     size_t size = 0;
     bool good = true;
-    for (int number = 1; getline(&line, &size, file) > 0; number++) {
-        const char *problem = read_line(c, line);
+    ssize_t n;
+    for (int number = 1; (n = getline(&line, &size, file)) > 0; number++) {
+        const char *problem = strlen(line) == (size_t)n
+                                  ? read_line(c, line)
+                                  : "a byte that is 0: is this a text?";
         if (problem)
             warnx("%s:%d: %s", path, number, problem);
         good = good && !problem;

@@ -105,6 +105,7 @@ add_answer(struct connection *c, struct answer *a)
         c->out = server_take_output(c->server);
     if (c->out) {
         response_add(c->out, a, server_date(c->server));
+        c->out->last = c->last;
         server_note(c, a);
     } else {
         server_enter(c, CLOSED);

@@ -163,6 +163,9 @@ divide_descriptors(struct server *s)
     rlim_t files = all / FILES_PART;
     rlim_t others = files + RESERVED + 2 * s->config->threads;
     s->limit = others < all ? (unsigned)(all - others) : 1;
+    if (others >= all)
+        warnx("%ju descriptors (ulimit -n): room for one client at a time",
+              (uintmax_t)all);
     if (s->config->connections > 0 && s->config->connections < s->limit)
         s->limit = s->config->connections;
     return (unsigned)files;
