@@ -924,6 +924,26 @@ times() { grep -cE "^($1) " "$BATS_TEST_TMPDIR/faults.log"; }
   expect "send three requests in one piece, and read the last body" after "$(tail -n 1 <<<"$OUT")"
 }
 
+@test "a download goes on when what was read first is trusted no more" {
+  likely "what was read longer ago than WARM_TRUST is forgotten: read it again, and go on"
+  # 5 seconds in the reference. One file is read for longer than that, part by part, and of
+  # another one not even the first part is there by then.
+  FAULTS='pread:delay=68:path=slow-all pread:delay=1300:path=slow-part' serve
+  random_file slow-all 6M
+  random_file slow-part 300000
+  local part
+  connect part
+  printf 'GET /slow-part HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n' >&"$part"
+  tcp on all send 'GET /slow-all HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n' \
+    on quick send 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\n' response \
+    on all rest
+  expect_same_file slow-all
+  timeout "$(scaled 5)" cat <&"$part" >"$BATS_TEST_TMPDIR/tcp" || :
+  exec {part}>&-
+  expect_same_file slow-part
+  expect_body hello /hello.txt
+}
+
 @test "a client that leaves while a worker has its file harms nobody" {
   likely "store_cancel() when a connection ends: the worker's result comes later"
   FAULTS='open:delay=300:path=slow open:delay=400:path=late' serve
@@ -1152,7 +1172,7 @@ CONDITIONS
 @test "a range is exactly the bytes that were asked for" {
   likely "both ends belong to a range; a suffix counts from the end"
   serve
-  local name size range first last
+  local name size range first last n
   random_file small 1000
   random_file large 300000
   while read -r name size range first last; do
@@ -1174,7 +1194,18 @@ small 1000 0-99999999999999999999999 0 999
 large 300000 299999- 299999 299999
 large 300000 100000-250000 100000 250000
 RANGES
+  # Who wants one byte does not wait until a part of a gigabyte has been read.
+  truncate -s 1G "$SITE/huge"
+  n=$(bytes_read)
+  get /huge 'Range: bytes=700000000-700000000\r\n'
+  expect "send Range for one byte of 1 GiB, and read the status" 206 "$CODE"
+  n=$(($(bytes_read) - n))
+  [ "$n" -le 3000000 ] ||
+    fail "count the bytes that are read for one byte of 1 GiB" "about a megabyte" "$n"
 }
+
+# bytes_read: by all threads of the server, from whatever they read.
+bytes_read() { sed -n 's/^rchar: //p' "/proc/$PID/io"; }
 
 @test "several ranges come as parts" {
   likely "add_ranges(): each part has its head, and the length counts all of it"

@@ -20,9 +20,10 @@ struct cache_numbers {
     uint64_t evictions;
 };
 
-/* A cache for at most `limit` bytes. An entry counts with its key, its heads
- * and bodies in memory; each file that it keeps open counts for limit / files
- * bytes, so that there are never more than `files` of them. NULL: no memory.
+/* A cache for at most `limit` bytes. An entry counts with its key, its heads,
+ * bodies in memory and notes about pages; each file that it keeps open counts
+ * for limit / files bytes, so that there are never more than `files` of them.
+ * NULL: no memory.
  */
 struct cache *cache_create(size_t limit, unsigned files);
 void cache_destroy(struct cache *c);

@@ -81,6 +81,7 @@ static void
 drop_content(struct content *c)
 {
     free(c->head);
+    free(c->warm);
     if (c->fd >= 0)
         close(c->fd);
 }
@@ -100,7 +101,7 @@ cost_of(const struct cache *c, const struct content *content)
 {
     if (content->size < 0)
         return 0;
-    return content->head_length +
+    return content->head_length + content_warm_size(content) +
            (content->fd < 0 ? (size_t)content->size : c->file_cost);
 }
 

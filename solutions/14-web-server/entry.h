@@ -1,10 +1,12 @@
 /* entry.h - what a URL stands for, ready to be sent.
  *
- * A worker builds an entry from a file. From then on nobody changes what it
- * says: it may be in the cache, and many connections may be sending from it at
- * the same time. Only the fields under "the cache's notes" change, and only on
- * the thread of the loop, which is also the only one that counts references.
- * So there is no lock here.
+ * A worker builds an entry from a file, and is alone with it until it hands it
+ * over. From then on nobody changes what it says: it may be in the cache, and
+ * many connections may be sending from it at the same time. Only the notes
+ * change, the cache's and those about pages, and only on the thread of the
+ * loop, which is also the only one that counts references. A worker that
+ * compares an old entry with its file looks at none of them. So there is no
+ * lock here.
  */
 #ifndef ENTRY_H
 #define ENTRY_H
@@ -21,6 +23,7 @@ enum {
     IN_MEMORY_MAX = 8 * 1024, /* a larger file stays open: sendfile(2) costs
                                * less than to copy more than that */
     ETAG_SIZE = 64,           /* with its quotes and final 0 */
+    PART = 1024 * 1024,       /* of a file: so much is read at once */
 };
 
 /* One form of the bytes behind a URL: as they are, or compressed. */
@@ -30,10 +33,12 @@ struct content {
                           * the date: see response.h. Not the empty line */
     size_t head_length; /* what follows in memory: the empty line, the body */
     int fd;             /* of a body that is not in memory, or -1 */
-    uint64_t warm;      /* which 64ths of the file were read lately, and are
-                          * in the page cache: see store.h */
-    time_t warm_since;  /* when the first of them was */
     char etag[ETAG_SIZE];
+
+    /* Notes about pages: see store.c. */
+    unsigned char *warm; /* of a file that stays open: a bit for each PART that
+                          * was read lately, and is in the page cache */
+    time_t warm_since;   /* when the first of them was */
 };
 
 struct entry {
@@ -72,6 +77,13 @@ entry_hold(struct entry *e)
 /* Gives a reference back; with the last one everything it has goes, the open
  * files too. */
 void entry_release(struct entry *e);
+
+/* Bytes of the bits in `warm`. */
+static inline size_t
+content_warm_size(const struct content *c)
+{
+    return c->fd < 0 ? 0 : (size_t)(c->size / PART / 8 + 1);
+}
 
 /* The body in memory, or NULL if it is in a file. */
 static inline const char *

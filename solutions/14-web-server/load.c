@@ -40,7 +40,8 @@ take_file(struct entry *e, struct content *c, const struct file *f, time_t now)
     c->fd = small ? -1 : f->fd;
     write_etag(c, &f->version, c == &e->gzip ? "-gz" : "");
     c->head = malloc(HEAD_ROOM + 2 + body);
-    if (!c->head) {
+    c->warm = small ? NULL : calloc(content_warm_size(c), 1);
+    if (!c->head || (!small && !c->warm)) {
         c->size = c->fd = -1;
         close(f->fd);
         return false;
@@ -49,9 +50,9 @@ take_file(struct entry *e, struct content *c, const struct file *f, time_t now)
     memcpy(c->head + c->head_length, "\r\n", 2);
     if (!small) {
         if (c->size <= PAGES) { /* or the next job would be to do that */
-            load_pages(c->fd, 0, c->size);
-            c->warm = 1;
-            c->warm_since = now;
+            load_pages(c, 0);
+            c->warm[0] = 1;
+            c->warm_since = time(NULL); /* not now: the disk took its time */
         }
         return true;
     }
@@ -148,12 +149,13 @@ load_entry(const struct root *root, const char *key, size_t key_length,
 }
 
 void
-load_pages(int fd, off_t from, off_t to)
+load_pages(const struct content *c, off_t from)
 {
     char buf[PAGES];
+    off_t to = c->size - from < PART ? c->size : from + PART;
     while (from < to) {
         size_t n = to - from < PAGES ? (size_t)(to - from) : PAGES;
-        if (!file_read(fd, buf, n, from))
+        if (!file_read(c->fd, buf, n, from))
             return; /* whoever sends it will see what is the matter */
         from += (off_t)n;
     }

@@ -17,7 +17,8 @@ struct entry *load_entry(const struct root *root, const char *key,
                          size_t key_length, const char *name,
                          const struct entry *old, time_t now);
 
-/* Reads a part of a file, so that it is in the page cache afterwards. */
-void load_pages(int fd, off_t from, off_t to);
+/* Reads a PART of a file that stays open, or what is left of it from there on,
+ * so that it is in the page cache afterwards. */
+void load_pages(const struct content *c, off_t from);
 
 #endif

@@ -26,11 +26,8 @@
 #include <unistd.h>
 
 enum {
-    TRUST = 1000,    /* ms for which an entry is taken to be true */
-    WARM_TRUST = 10, /* seconds for which pages are taken to be in memory */
-    PARTS = 64,      /* of a file, one bit each */
-    PART_MIN = 256 * 1024,
-    WARM_AHEAD = 1024 * 1024, /* read at least so much at once */
+    TRUST = 1000,   /* ms for which an entry is taken to be true */
+    WARM_TRUST = 5, /* seconds for which pages are taken to be in memory */
 };
 
 struct load {
@@ -45,7 +42,7 @@ struct load {
     struct entry *result; /* the worker's */
 
     struct content *content; /* to be warmed, of the entry `old`, or NULL */
-    off_t from, to;
+    off_t from;              /* where the part of it begins */
 
     size_t key_length;
     const char *name; /* behind the key */
@@ -76,7 +73,8 @@ store_cancel(struct waiter *w)
     w->load = NULL;
 }
 
-/* Calls those who wait. What they do may cancel others, or start new loads. */
+/* Calls those who wait. What they do may cancel others, or start new loads; but
+ * nobody may join this one any more, or this would never end. */
 static void
 tell(struct load *l, struct entry *e)
 {
@@ -99,13 +97,21 @@ find_load(struct store *s, uint32_t hash, const char *key, size_t length)
     return l;
 }
 
+/* Takes it off its chain, if it is there: from now on nobody finds it. */
+static void
+unchain(struct load *l)
+{
+    struct load **slot = &l->store->loads[l->hash % LOADS];
+    while (*slot && *slot != l)
+        slot = &(*slot)->chain;
+    if (*slot)
+        *slot = l->chain;
+}
+
 static void
 free_load(struct load *l)
 {
-    struct load **slot = &l->store->loads[l->hash % LOADS];
-    while (*slot != l)
-        slot = &(*slot)->chain;
-    *slot = l->chain;
+    unchain(l);
     if (l->old)
         entry_release(l->old);
     free(l);
@@ -117,30 +123,25 @@ work(void *arg)
 {
     struct load *l = arg;
     if (l->content)
-        load_pages(l->content->fd, l->from, l->to);
+        load_pages(l->content, l->from);
     else
         l->result = load_entry(&l->store->root, l->key, l->key_length, l->name,
                                l->old, l->now);
 }
 
-/* Bytes in one of the parts of a large file. */
-static off_t
-part_of(const struct content *c)
-{
-    off_t part = c->size / PARTS + 1;
-    return part > PART_MIN ? part : PART_MIN;
-}
-
-/* Notes that the parts from l->from to l->to are in the page cache. */
+/* Notes that the part at l->from is in the page cache. What was noted too long
+ * ago is forgotten. Time runs from now, not from when the worker was sent: the
+ * disk may have taken longer than that. */
 static void
 note_warm(struct load *l)
 {
     struct content *c = l->content;
-    off_t part = part_of(c);
-    if (c->warm == 0)
-        c->warm_since = l->now;
-    for (off_t i = l->from / part; i * part < l->to; i++)
-        c->warm |= UINT64_C(1) << i;
+    time_t now = time(NULL);
+    if (now - c->warm_since >= WARM_TRUST) {
+        memset(c->warm, 0, content_warm_size(c));
+        c->warm_since = now;
+    }
+    c->warm[l->from / PART / 8] |= 1u << l->from / PART % 8;
 }
 
 /* What the loads' result means for the cache. Returns the answer for all. */
@@ -175,11 +176,14 @@ settle(struct load *l)
     return e ? e : entry_hold(s->busy);
 }
 
-/* On the loop: the worker has finished, or the pool is ending (!ran). */
+/* On the loop: the worker has finished, or the pool is ending (!ran). Whoever
+ * asks from now on, and those who are told may do so, asks for a new load: this
+ * one says how the disk was, and may be too old already. */
 static void
 done(void *arg, bool ran)
 {
     struct load *l = arg;
+    unchain(l);
     if (l->content) {
         if (ran)
             note_warm(l);
@@ -309,25 +313,21 @@ store_get(struct store *s, const char *key, size_t length, const char *name,
 }
 
 off_t
-store_warm_until(struct content *c, off_t offset, time_t now)
+store_warm_until(const struct content *c, off_t offset, time_t now)
 {
-    off_t part = part_of(c);
-    if (now - c->warm_since >= WARM_TRUST)
-        c->warm = 0;
-    off_t i = offset / part;
-    while (i < PARTS && (c->warm >> i & 1) != 0)
-        i++;
-    return i * part < offset ? offset : i * part;
+    off_t i = offset / PART;
+    bool warm =
+        now - c->warm_since < WARM_TRUST && (c->warm[i / 8] & 1u << i % 8) != 0;
+    return warm ? (i + 1) * PART : offset;
 }
 
 bool
 store_warm(struct store *s, struct entry *e, struct content *c, off_t offset,
            struct waiter *w)
 {
-    off_t part = part_of(c);
-    off_t from = offset / part * part;
+    off_t from = offset / PART * PART;
     for (struct load *l = s->loads[e->hash % LOADS]; l; l = l->chain)
-        if (l->content == c && l->from <= from && from < l->to) {
+        if (l->content == c && l->from == from) {
             wait_for(l, w);
             return true;
         }
@@ -337,9 +337,6 @@ store_warm(struct store *s, struct entry *e, struct content *c, off_t offset,
     l->old = entry_hold(e);
     l->content = c;
     l->from = from;
-    l->to = from + (part > WARM_AHEAD ? part : WARM_AHEAD / part * part);
-    if (l->to > c->size)
-        l->to = c->size;
     s->numbers.warmed++;
     struct entry *refusal = begin(l, w);
     if (refusal)

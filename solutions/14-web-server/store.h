@@ -65,13 +65,14 @@ struct entry *store_peek(struct store *s, const char *key, size_t length);
 struct entry *store_get(struct store *s, const char *key, size_t length,
                         const char *name, struct waiter *w);
 
-/* The end of what can be sent of a large file, from offset on, without waiting
- * for the disk: it was read lately. `offset` itself if nothing is.
+/* How far a large file can be sent, from offset on, without waiting for the
+ * disk: to the end of its PART, if that was read lately, which may lie behind
+ * the end of the file. If not, `offset` itself.
  */
-off_t store_warm_until(struct content *c, off_t offset, time_t now);
+off_t store_warm_until(const struct content *c, off_t offset, time_t now);
 
-/* Has the part at offset read, and calls w->ready() then. False: the workers
- * have too much to do. */
+/* Has the PART that offset lies in read, and calls w->ready() then. False: the
+ * workers have too much to do. */
 bool store_warm(struct store *s, struct entry *e, struct content *c,
                 off_t offset, struct waiter *w);
 
