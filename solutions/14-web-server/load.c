@@ -20,13 +20,17 @@ enum {
     PAGES = 64 * 1024 /* bytes that load_pages() reads at once */
 };
 
-/* A strong validator: when anything of this changes, so do the bytes. */
+/* A strong validator: when the bytes change, so does one of these. The time of
+ * the last change of anything (ctime), as nobody can set that back: builds with
+ * fixed times, and rsync(1), give other bytes the modification time of the old
+ * ones. It changes for less, too (chmod); then a client gets once more what it
+ * has. */
 static void
 write_etag(struct content *c, const struct version *v, const char *form)
 {
     snprintf(c->etag, sizeof c->etag, "\"%llx-%llx-%llx.%lx%s\"",
              (unsigned long long)v->inode, (unsigned long long)v->size,
-             (unsigned long long)v->modified.tv_sec, v->modified.tv_nsec, form);
+             (unsigned long long)v->changed.tv_sec, v->changed.tv_nsec, form);
 }
 
 /* Takes over an open file: reads it, if it is small, behind the head of its
