@@ -72,7 +72,7 @@ fuzz:
 # Options of scripts/grade in GRADE, say GRADE='-f junit'.
 grade: tools
 	$(if $(SUBMISSION),,$(error which submission? make grade SUBMISSION=FOLDER_OR_ARCHIVE))
-	@scripts/grade $(GRADE) $(SUBMISSION) $(STAGE)
+	@scripts/grade $(GRADE) "$$SUBMISSION" $(STAGE)
 
 mutants: tools
 	@rm -f build/test/mutants-*.tap; mkdir -p build/test
