@@ -320,6 +320,26 @@ pretend() { # STAGE POINTS STATUS NEXT_TODO
   tar tzf submission.tar.gz
 }
 
+@test "make submit says why a stage does not build, and which files it looked at" {
+  solve
+  echo '#define NOTHING' >labs/$STAGE1/helper.h
+  sed -i '1i #include "helper.h"' $ECHO
+  lab submit
+  [[ $status = 2 && $output == *'does not build'*'helper.h: No such file'*'these files'*'no others: echo.c'* ]]
+  solve
+  echo '__attribute__((constructor)) static void early(void) { }' >>$ECHO
+  lab submit
+  [[ $status = 2 && $output == *'does not build'*'has a constructor'* ]]
+}
+
+@test "make submit packs what a link leads to" {
+  cp solutions/$STAGE1/echo.c mine.c
+  ln -sf ../../mine.c $ECHO
+  lab submit
+  [ "$status" = 0 ]
+  tar xzf submission.tar.gz -O $ECHO | cmp - mine.c
+}
+
 @test "make solution waits until the stage is complete" {
   solve
   lab solution STAGE=01
@@ -415,6 +435,16 @@ pretend() { # STAGE POINTS STATUS NEXT_TODO
     [[ $status = 2 && $output == *'handed out without them'* ]] ||
       { echo "make $command: $output"; return 1; }
   done
+}
+
+@test "make dist hands out each stage once, and no pages that make run has made" {
+  mkdir -p www/handouts
+  cp handouts/02-*.md www/handouts
+  lab dist STAGES='14 14'
+  [ "$status" = 0 ]
+  cd build/dist/lab-14
+  [ -d www/errors ] && [ ! -e www/handouts ]
+  [ -z "$(sort tests/points | uniq -d | grep '^[0-9]')" ]
 }
 
 @test "make dist with a queue in it: the tree can explore" {
