@@ -1,5 +1,6 @@
-# The table of a class. Reads lines `name,stage,test,status,points,max,"title"` (scripts/format
-# csv with a name in front) and writes the files csv and html.
+# The table of a class. Reads for each submission a line `=name`, its results as scripts/format csv
+# prints them (`stage,test,status,points,max,"title"`), and perhaps `,,note`. Writes the files
+# csv and html.
 
 function escape(s) {
     gsub(/&/, "\\&amp;", s)
@@ -7,35 +8,43 @@ function escape(s) {
     return s
 }
 
-!($1 in row) {
-    row[$1] = ++rows
-    name[rows] = $1
+function quoted(s) { # for CSV
+    if (s ~ /[",]/) {
+        gsub(/"/, "\"\"", s)
+        s = "\"" s "\""
+    }
+    return s
 }
 
-$2 == "" {
-    note[$1] = $4
+/^=/ {
+    name[++rows] = substr($0, 2)
+    next
+}
+
+$1 == "" {
+    note[rows] = $3
     next
 }
 
 {
-    if (!($2 in column)) {
-        column[$2] = ++columns
-        stage[columns] = $2
+    if (!($1 in column)) {
+        column[$1] = ++columns
+        stage[columns] = $1
     }
-    points[$1, $2] += $5
-    graded[$1, $2] = 1
-    total[$1] += $5
-    if (!($3 in title)) {
-        title[$3] = $7
-        for (i = 8; i <= NF; i++)
-            title[$3] = title[$3] "," $i
-        gsub(/^"|"$/, "", title[$3])
-        gsub(/""/, "\"", title[$3])
-        test[++tests] = $3
+    points[rows, $1] += $4
+    graded[rows, $1] = 1
+    total[rows] += $4
+    if (!($2 in title)) {
+        title[$2] = $6
+        for (i = 7; i <= NF; i++)
+            title[$2] = title[$2] "," $i
+        gsub(/^"|"$/, "", title[$2])
+        gsub(/""/, "\"", title[$2])
+        test[++tests] = $2
     }
-    tried[$3]++
-    if ($4 != "pass" && $4 != "skip")
-        failed[$3]++
+    tried[$2]++
+    if ($3 != "pass" && $3 != "skip")
+        failed[$2]++
 }
 
 # Stages by their number, tests by how many fail them: insertion sort, as lists are short.
@@ -56,10 +65,10 @@ END {
         printf ",%s", stage[c] > csv
     print ",total,note" > csv
     for (r = 1; r <= rows; r++) {
-        printf "%s", name[r] > csv
+        printf "%s", quoted(name[r]) > csv
         for (c = 1; c <= columns; c++)
-            printf ",%s", graded[name[r], stage[c]] ? points[name[r], stage[c]] : "" > csv
-        printf ",%d,%s\n", total[name[r]], note[name[r]] > csv
+            printf ",%s", graded[r, stage[c]] ? points[r, stage[c]] : "" > csv
+        printf ",%d,%s\n", total[r], note[r] > csv
     }
 
     print "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\">" > html
@@ -75,8 +84,8 @@ END {
     for (r = 1; r <= rows; r++) {
         printf "<tr><td>%s", escape(name[r]) > html
         for (c = 1; c <= columns; c++)
-            printf "<td class=\"n\">%s", graded[name[r], stage[c]] ? points[name[r], stage[c]] : "" > html
-        printf "<td class=\"n\"><b>%d</b><td>%s\n", total[name[r]], escape(note[name[r]]) > html
+            printf "<td class=\"n\">%s", graded[r, stage[c]] ? points[r, stage[c]] : "" > html
+        printf "<td class=\"n\"><b>%d</b><td>%s\n", total[r], escape(note[r]) > html
     }
     print "</table></div>\n<h2>What fails most often</h2>" > html
     print "<div class=\"scroll\"><table><tr><th class=\"n\">fail<th class=\"n\">of<th>test<th>" > html

@@ -30,13 +30,13 @@ points() { sed -n "s/^$1,\([0-9]*\),.*/\1/p" "$OUT/class.csv"; }
   class -t 120 -j 4
   [ "$status" = 0 ]
   [ "$(wc -l <"$OUT/class.csv")" = 5 ]
-  [ "$(points 'a done_ <b>')" = 6 ]
+  [ "$(points '"a done, <b>"')" = 6 ]
   [ "$(points untouched)" = 0 ]
   grep -q '^broken.tar,.*,no result$' "$OUT/class.csv"
   [ "$(points hangs)" = 0 ] || grep -q '^hangs,.*,no result$' "$OUT/class.csv"
   [[ $output == *'4 of 4'* ]]
   ! command -v xmllint || xmllint --html --noout "$OUT/class.html" 2>&1 | grep -v 'Tag' || :
-  grep -q 'a done_ &lt;b>' "$OUT/class.html"
+  grep -q 'a done, &lt;b>' "$OUT/class.html"
   grep -q '<td>01.line<td>a line comes back' "$OUT/class.html"
 }
 
@@ -47,7 +47,52 @@ points() { sed -n "s/^$1,\([0-9]*\),.*/\1/p" "$OUT/class.csv"; }
   [ ! "$OUT/a done, <b>/01-blocking-echo.json" -nt "$BATS_TEST_TMPDIR/then" ]
   echo 'int main(void) { return 1; }' >"$CLASS/a done, <b>/echo.c"
   class
-  [ "$(points 'a done_ <b>')" = 0 ]
+  [ "$(points '"a done, <b>"')" = 0 ]
+  mv "$CLASS/a done, <b>/echo.c" "$CLASS/a done, <b>/notes.c" # another name is a change, too
+  class
+  grep -q 'nothing was submitted' "$OUT/a done, <b>/grade.log"
+}
+
+@test "what the machine is to blame for is graded again" {
+  mkdir "$BATS_TEST_TMPDIR/bin"
+  printf '#!/bin/sh\nfor last; do :; done\n[ "$last" = true ]\n' >"$BATS_TEST_TMPDIR/bin/unshare"
+  chmod +x "$BATS_TEST_TMPDIR/bin/unshare"
+  PATH=$BATS_TEST_TMPDIR/bin:$PATH class
+  grep -q '^"a done, <b>",0,0,no result$' "$OUT/class.csv" || skip "this machine does not allow namespaces"
+  grep -q '<td>01.result' "$OUT/class.html"
+  class
+  grep -q '^"a done, <b>",6,6,$' "$OUT/class.csv"
+}
+
+@test "who breaks it off ends what it has begun" {
+  others
+  scripts/grade-class -o "$OUT" -s 01 -j 4 "$CLASS" 3>&- 4>&- &
+  local pid=$!
+  running() { grep -lsa "${OUT%t}[t]" /proc/[0-9]*/cmdline 2>/dev/null | grep .; } # not itself
+  for _ in {1..200}; do
+    sleep 0.05
+    [ ! -e "$OUT/hangs/log" ] || break
+  done
+  running
+  kill "$pid"
+  wait "$pid" || [ $? = 130 ]
+  run ! running
+  [ ! -e "$OUT/hangs/state" ]
+}
+
+@test "names are kept apart, and the table is CSV whatever they are" {
+  mkdir "$CLASS"/a{'"',\,,'\',_,'|'}b
+  class -r
+  [ "$status" = 0 ]
+  [ "$(sed 1d "$OUT/class.csv")" = '"a done, <b>",0,not graded yet
+"a""b",0,not graded yet
+"a,b",0,not graded yet
+a\b,0,not graded yet
+a_b,0,not graded yet
+a|b,0,not graded yet' ]
+  mkdir "$CLASS"/$'two\nlines'
+  run -2 scripts/grade-class -r -o "$OUT" "$CLASS"
+  [[ $output == *"two\\nlines"* ]]
 }
 
 @test "one at a time, as a job array does, and the table afterwards" {
@@ -58,8 +103,7 @@ points() { sed -n "s/^$1,\([0-9]*\),.*/\1/p" "$OUT/class.csv"; }
   [ ! -e "$OUT/class.csv" ]
   class -r
   [ "$(points second)" = 6 ]
-  grep -q '^a done_ <b>,.*,not graded yet' "$OUT/class.csv" ||
-    grep -q '^a done_ <b>,.*,no result' "$OUT/class.csv"
+  grep -q '^"a done, <b>",.*,not graded yet' "$OUT/class.csv"
   class -i 7
   [ "$status" = 2 ]
   [[ $output == *'no number 7'* ]]
@@ -69,7 +113,7 @@ points() { sed -n "s/^$1,\([0-9]*\),.*/\1/p" "$OUT/class.csv"; }
   command -v parallel >/dev/null || skip "no GNU parallel (apt-get install parallel)"
   class -S :
   [ "$status" = 0 ]
-  [ "$(points 'a done_ <b>')" = 6 ]
+  [ "$(points '"a done, <b>"')" = 6 ]
 }
 
 @test "Gradescope: what the package writes for a submission" {

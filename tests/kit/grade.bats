@@ -250,6 +250,81 @@ in_vain() { # the attack ran, and had no success
   done
 }
 
+@test "of a whole clone the file in labs/ is graded, and never the reference" {
+  local clone=$BATS_TEST_TMPDIR/clone other
+  for other in solutions build/starters tests/starters .backup labs; do
+    mkdir -p "$clone/$other/$STAGE"
+    echo 'int main(void) { return 1; }' >"$clone/$other/$STAGE/echo.c"
+  done
+  cp "solutions/$STAGE/echo.c" "$clone/labs/$STAGE"
+  tar -cf "$BATS_TEST_TMPDIR/clone.tar" -C "$BATS_TEST_TMPDIR" clone
+  SUBMISSION=$BATS_TEST_TMPDIR/clone.tar grade
+  [ "$(points)" = 6 ]
+  rm -r "$clone/labs"
+  SUBMISSION=$clone grade
+  [[ $output == *"nothing was submitted for $STAGE"* ]]
+  [ "$(points)" = 0 ]
+}
+
+@test "names of an archive are no patterns, and what cannot be taken is said" {
+  command -v zip >/dev/null && command -v unzip >/dev/null || skip "no zip or unzip (apt-get install zip unzip)"
+  mkdir "$BATS_TEST_TMPDIR/[ab]* (1)"
+  mv "$SUBMISSION/$STAGE" "$BATS_TEST_TMPDIR/[ab]* (1)"
+  (cd "$BATS_TEST_TMPDIR" && zip -qr good.zip '[ab]* (1)' && zip -qre -P word locked.zip '[ab]* (1)')
+  SUBMISSION=$BATS_TEST_TMPDIR/good.zip grade
+  [ "$(points)" = 6 ]
+  SUBMISSION=$BATS_TEST_TMPDIR/locked.zip grade
+  [[ $output == *"/$STAGE/echo.c cannot be taken"* ]]
+}
+
+@test "a file alone is that of the one stage asked for; make grade takes any name" {
+  run -2 scripts/grade -o "$OUT" "$SUBMISSION/$STAGE"
+  [[ $output == *'no file that a stage asks for'* ]]
+  mv "$SUBMISSION/$STAGE" "$BATS_TEST_TMPDIR/ada (1)"
+  run -0 make -s --no-print-directory grade SUBMISSION="$BATS_TEST_TMPDIR/ada (1)" STAGE=1 \
+    GRADE="-o '$OUT' -t '^a line comes back'"
+  [ "$(points)" = 6 ]
+}
+
+# A machine on which the tests give no result.
+break_sandbox() {
+  mkdir -p "$BATS_TEST_TMPDIR/bin"
+  printf '#!/bin/sh\nfor last; do :; done\n[ "$last" = true ]\n' >"$BATS_TEST_TMPDIR/bin/unshare"
+  chmod +x "$BATS_TEST_TMPDIR/bin/unshare"
+}
+
+@test "who has no result has an error in every format, and not the points of the one before" {
+  needs namespaces
+  break_sandbox
+  PATH=$BATS_TEST_TMPDIR/bin:$PATH run -1 scripts/grade -o "$OUT" -f junit -f tap -f csv "$SUBMISSION" 01
+  [[ $output == *"no result for $STAGE"*"$STAGE: 0 of 100 points"* ]]
+  grep -q 'errors="1"' "$OUT/junit"
+  grep -q '^not ok 1' "$OUT/tap"
+  grep -q "^$STAGE,01.result,error,0,100," "$OUT/csv"
+  scripts/grade -o "$OUT" -t '^a line comes back$' "$SUBMISSION" 01
+  TMPDIR=/nonexistent run ! scripts/grade -o "$OUT" "$SUBMISSION" 01
+  [ -z "$(ls "$OUT")" ]
+}
+
+@test "a grading that is ended leaves no process, no file and no control group" {
+  mkdir "$BATS_TEST_TMPDIR/tmp"
+  printf '#include <unistd.h>\nint main(void) { for (;;) pause(); }\n' >"$SUBMISSION/$STAGE/echo.c"
+  TMPDIR=$BATS_TEST_TMPDIR/tmp scripts/grade -o "$OUT" "$SUBMISSION" 01 3>&- 4>&- &
+  local pid=$!
+  running() { grep -lsa "$BATS_TEST_TMPDIR/tmp/grade[.]" /proc/[0-9]*/cmdline 2>/dev/null | grep .; } # not itself
+  for _ in {1..200}; do
+    sleep 0.05
+    [ ! -e "$OUT/log" ] || break
+  done
+  sleep 0.5
+  running
+  kill "$pid"
+  wait "$pid" || [ $? = 130 ]
+  run ! running
+  [ -z "$(ls "$BATS_TEST_TMPDIR/tmp")" ]
+  [ ! -e "/sys/fs/cgroup/lab-$pid" ] && [ ! -e "/sys/fs/cgroup/memory/lab-$pid" ]
+}
+
 @test "what is no submission gets a clear error" {
   run -2 scripts/grade -o "$OUT" "$BATS_TEST_TMPDIR/nothing"
   [[ $output == *'no such file'* ]]
