@@ -54,11 +54,11 @@ points() { sed -n "s/^$1,\([0-9]*\),.*/\1/p" "$OUT/class.csv"; }
 }
 
 @test "what the machine is to blame for is graded again" {
-  mkdir "$BATS_TEST_TMPDIR/bin"
+  mkdir "$BATS_TEST_TMPDIR/bin" # with a sandbox that is there and runs nothing
   printf '#!/bin/sh\nfor last; do :; done\n[ "$last" = true ]\n' >"$BATS_TEST_TMPDIR/bin/unshare"
   chmod +x "$BATS_TEST_TMPDIR/bin/unshare"
   PATH=$BATS_TEST_TMPDIR/bin:$PATH class
-  grep -q '^"a done, <b>",0,0,no result$' "$OUT/class.csv" || skip "this machine does not allow namespaces"
+  grep -q '^"a done, <b>",0,0,no result$' "$OUT/class.csv"
   grep -q '<td>01.result' "$OUT/class.html"
   class
   grep -q '^"a done, <b>",6,6,$' "$OUT/class.csv"

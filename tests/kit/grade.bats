@@ -278,7 +278,7 @@ in_vain() { # the attack ran, and had no success
 }
 
 @test "a file alone is that of the one stage asked for; make grade takes any name" {
-  run -2 scripts/grade -o "$OUT" "$SUBMISSION/$STAGE"
+  run -2 scripts/grade -o "$OUT" -t '^a line comes back$' "$SUBMISSION/$STAGE"
   [[ $output == *'no file that a stage asks for'* ]]
   mv "$SUBMISSION/$STAGE" "$BATS_TEST_TMPDIR/ada (1)"
   run -0 make -s --no-print-directory grade SUBMISSION="$BATS_TEST_TMPDIR/ada (1)" STAGE=1 \
@@ -286,22 +286,17 @@ in_vain() { # the attack ran, and had no success
   [ "$(points)" = 6 ]
 }
 
-# A machine on which the tests give no result.
-break_sandbox() {
-  mkdir -p "$BATS_TEST_TMPDIR/bin"
+@test "who has no result has an error in every format, and not the points of the one before" {
+  grade
+  [ "$(points)" = 6 ]
+  mkdir "$BATS_TEST_TMPDIR/bin" # with a sandbox that is there and runs nothing
   printf '#!/bin/sh\nfor last; do :; done\n[ "$last" = true ]\n' >"$BATS_TEST_TMPDIR/bin/unshare"
   chmod +x "$BATS_TEST_TMPDIR/bin/unshare"
-}
-
-@test "who has no result has an error in every format, and not the points of the one before" {
-  needs namespaces
-  break_sandbox
   PATH=$BATS_TEST_TMPDIR/bin:$PATH run -1 scripts/grade -o "$OUT" -f junit -f tap -f csv "$SUBMISSION" 01
   [[ $output == *"no result for $STAGE"*"$STAGE: 0 of 100 points"* ]]
   grep -q 'errors="1"' "$OUT/junit"
   grep -q '^not ok 1' "$OUT/tap"
   grep -q "^$STAGE,01.result,error,0,100," "$OUT/csv"
-  scripts/grade -o "$OUT" -t '^a line comes back$' "$SUBMISSION" 01
   TMPDIR=/nonexistent run ! scripts/grade -o "$OUT" "$SUBMISSION" 01
   [ -z "$(ls "$OUT")" ]
 }
