@@ -23,6 +23,10 @@ die() { # KEY [ARGS]
   exit 2
 }
 
+# It multiplies every deadline, in sums of the shell, which know whole numbers only.
+[[ ${TIMEOUT_FACTOR:-1} =~ ^[1-9][0-9]{0,2}$ ]] ||
+  die bad_value TIMEOUT_FACTOR "$TIMEOUT_FACTOR" "$(say whole_number)"
+
 # TEXT, cut or padded to COLUMNS of a terminal, of which a Korean letter takes two.
 fit() { # TEXT COLUMNS
   local text=$1 columns

@@ -211,6 +211,7 @@ FNR == NR { # tests/points
     title[id] = line
     by_title[line] = id
     status[id] = line ~ filter ? "error" : "left out"
+    why[id] = "" # gawk 5.2 stumbles over an element that a function gets unset
     next
 }
 
@@ -297,8 +298,8 @@ END {
     write_result()
     if (error)
         printf "  %s:\n\n%s\n", msg(error), noise
-    bar = sprintf("%*s", total ? int(30 * points / total) : 0, "")
-    gsub(/ /, "#", bar)
+    for (i = 1; total && i <= int(30 * points / total); i++)
+        bar = bar "#"
     printf "%s  %s  [%-30s]%s\n", error ? "" : dots ? "\n\n" : "\n",
         msg("score", points, total - skipped), bar,
         skipped ? "  (" msg("also_skipped", skipped) ")" : ""

@@ -127,3 +127,54 @@ int main(void) { fputs("\033[2J\a\xff\xfe quote\" back\\slash \t tab\n", stderr)
   check -f 'a line comes back'
   [ "$status" = 0 ]
 }
+
+@test "two checks of one stage at the same time do not destroy each other" {
+  command -v flock || skip "no flock (apt-get install util-linux)"
+  scripts/check -s "$SRC" -o "$BATS_TEST_TMPDIR/out" -f 'a line comes back' "$STAGE" \
+    >"$BATS_TEST_TMPDIR/first" 2>&1 3>&- 4>&- &
+  for _ in $(seq 500); do # until it builds
+    sleep 0.02
+    [ ! -e "$BATS_TEST_TMPDIR/out/$STAGE.work/plain" ] || break
+  done
+  check -f 'a line comes back'
+  [[ $status = 0 && $output == *'6 of 6 points'* ]]
+  wait $!
+  grep '6 of 6 points' "$BATS_TEST_TMPDIR/first"
+  # What such a check leaves running does not keep the next one waiting.
+  flock -n "$BATS_TEST_TMPDIR/out/$STAGE.lock" true
+}
+
+@test "there is a result even if nobody reads the report" {
+  scripts/check -a -s labs -o "$BATS_TEST_TMPDIR/out" "$STAGE" 2>&1 | true
+  [ "${PIPESTATUS[0]}" = 1 ]
+  valid_json
+}
+
+@test "gawk and busybox make the same of it" {
+  local name tried='' expected
+  check -f 'a line comes back'
+  expected=$output
+  mkdir "$BATS_TEST_TMPDIR/bin"
+  for name in gawk busybox; do
+    command -v $name || continue
+    tried=yes
+    ln -sf "$(command -v $name)" "$BATS_TEST_TMPDIR/bin/awk"
+    PATH=$BATS_TEST_TMPDIR/bin:$PATH check -f 'a line comes back'
+    [[ $status = 0 && $output = "$expected" ]] || { echo "$name: $output"; return 1; }
+    valid_json
+  done
+  [ -n "$tried" ] || skip "neither gawk nor busybox here: only $(readlink -f "$(command -v awk)") was tried"
+}
+
+@test "a constructor is seen whatever words CC has" {
+  sed -i '1i __attribute__((constructor)) static void early(void) {}' "$SRC/$STAGE/echo.c"
+  CC='env gcc' check -f 'a line comes back'
+  [[ $status = 1 && $output == *'before main()'* ]]
+}
+
+@test "a factor for the deadlines that is no whole number is refused, in words" {
+  for factor in 1.5 0 -1 two; do
+    TIMEOUT_FACTOR=$factor check
+    [[ $status = 2 && $output == *"TIMEOUT_FACTOR=$factor: it can be a whole number"* ]]
+  done
+}
