@@ -21,7 +21,7 @@ $(TESTING): tools
 
 # --- for authors, and for the curious
 
-.PHONY: test explore fuzz grade mutants accepted soak walk starters tools clean author
+.PHONY: test explore fuzz grade mutants accepted soak walk starters tools bats clean author
 test mutants accepted soak walk starters: author
 author:
 	@scripts/lab author
@@ -32,8 +32,9 @@ LAB    ?= labs
 # Tests wait more than they compute.
 JOBS   ?= $(shell echo $$((3 * $$(nproc))))
 # FULL=1: every mutant, not only one of each stage; each starter TODO by TODO;
-# the accepted solutions; a minute of mixed load for the web server.
-FULL   ?=
+# the accepted solutions; a minute of mixed load for the web server. FULL=0 is none.
+override FULL := $(filter-out 0,$(FULL))
+export FULL
 $(if $(FULL),$(eval export MIXED_SECONDS := 60))
 
 # The kit's own tests. Each part writes build/test/PART.tap or .json.
@@ -41,10 +42,11 @@ PARTS := $(patsubst tests/kit/%.bats,kit-%,$(wildcard tests/kit/*.bats)) \
     $(foreach s,$(WANTED),asan-$(s) plain-$(s) walk-$(s) mutants-$(s) \
     $(if $(FULL),accepted-$(s)))
 
-test: tools
+test: tools bats
 	@rm -rf build/test && mkdir -p build/test
 	@$(MAKE) --no-print-directory -j $(JOBS) $(PARTS)
-	@scripts/summary build/test/*.tap build/test/asan/*.json build/test/plain/*.json
+	@scripts/summary $(foreach p,$(filter-out asan-% plain-%,$(PARTS)),build/test/$p.tap) \
+	    $(foreach s,$(WANTED),build/test/asan/$s.json build/test/plain/$s.json)
 
 kit-%:
 	@scripts/bats --formatter tap tests/kit/$*.bats >build/test/$@.tap 2>&1; echo '  $@'
@@ -74,28 +76,29 @@ grade: tools
 	$(if $(SUBMISSION),,$(error which submission? make grade SUBMISSION=FOLDER_OR_ARCHIVE))
 	@scripts/grade $(GRADE) "$$SUBMISSION" $(STAGE)
 
-mutants: tools
+MUTANTS = $(patsubst tests/mutants/%.patch,%,$(wildcard $(WANTED:%=tests/mutants/%/*.patch)))
+mutants: tools bats
 	@rm -f build/test/mutants-*.tap; mkdir -p build/test
-	@$(MAKE) --no-print-directory -j $(JOBS) $(patsubst tests/mutants/%.patch,mutant/%, \
-	    $(wildcard $(WANTED:%=tests/mutants/%/*.patch)))
+	@$(MAKE) --no-print-directory -j $(JOBS) $(MUTANTS:%=mutant/%)
 	@scripts/matrix -o build/mutants.html build/test $(WANTED) | tee build/test/mutants-matrix.tap
-	@scripts/summary build/test/mutants-*.tap; echo 'the matrix: build/mutants.html'
+	@echo 'the matrix: build/mutants.html'
+	@scripts/summary $(patsubst %,build/test/mutants-%.tap,$(subst /,.,$(MUTANTS)) matrix)
 
 mutant/%:
 	@scripts/mutants -m full -o build/test $(*D) $(*F) >build/test/mutants-$(*D).$(*F).tap 2>&1
 	@sed '/^1\.\./d; s/^\(not ok\|ok\) 1 /\1 /' build/test/mutants-$(*D).$(*F).tap
 
-accepted: tools
-	@for stage in $(WANTED); do scripts/accepted $$stage; done \
-	    | tee build/accepted.tap; scripts/summary build/accepted.tap
+accepted: tools bats
+	@for stage in $(WANTED); do scripts/accepted $$stage | tee build/accepted-$$stage.tap; done
+	@scripts/summary $(WANTED:%=build/accepted-%.tap)
 
 # N runs of every stage under load: is there a test that does not always say the same?
-soak: tools
+soak: tools bats
 	@scripts/soak -n $(or $(N),100) $(WANTED)
 
-walk: tools
-	@for stage in $(WANTED); do scripts/walk $$stage; done \
-	    | tee build/walk.tap; scripts/summary build/walk.tap
+walk: tools bats
+	@for stage in $(WANTED); do scripts/walk $$stage | tee build/walk-$$stage.tap; done
+	@scripts/summary $(WANTED:%=build/walk-%.tap)
 
 starters:
 	@scripts/starters $(if $(STAGE),$(WANTED))
@@ -103,6 +106,10 @@ starters:
 tools:
 	@scripts/doctor -q
 	@$(MAKE) --no-print-directory -s -C tests/tools
+
+# Before several parts run at once, of which each would try to get one.
+bats:
+	@scripts/bats --version >/dev/null
 
 clean:
 	rm -rf build
