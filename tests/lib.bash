@@ -159,7 +159,7 @@ tcp() {
   # The end of it tells; before that may stand megabytes of a response.
   printf '%s\n' "$OUT" | LC_ALL=C tr -c '\n\t -~' '?' | tail -n 30 | cut -c1-500
   [ "$status" -ne 124 ] || printf 'actual:   the whole scenario hung\n'
-  printf 'repeat:   %s\n' "$(start_command)"
+  repeat "$(start_command)"
   printf '          build/tools/tcp 4000%s\n' "$(quoted "$@" |
     sed -E "s/ $PID\b/ PID/g; s/^(.{300}[^ ]*).*/\1 ... (the test has it all)/")"
   return 1
@@ -169,7 +169,7 @@ tcp() {
 
 fail() { # WHAT EXPECTED ACTUAL
   printf 'did:      %s\nexpected: %s\nactual:   %s\n' "$1" "$2" "$3" | indent_rest
-  [ ${#_started[@]} -eq 0 ] || printf 'repeat:   %s\n' "$(start_command)"
+  [ ${#_started[@]} -eq 0 ] || repeat "$(start_command)"
   return 1
 }
 
@@ -257,7 +257,12 @@ quoted() { # words as one would type them
 }
 
 indent_rest() { # continuation lines of a value stand under its first line
-  awk 'NR > 1 && !/^(did|expected|actual): / { printf "          " } { print }'
+  awk 'NR > 1 && !/^(did|expected|actual|repeat): / { printf "          " } { print }'
+}
+
+# The check built your files in a folder of its own: here make builds what you have now.
+repeat() { # COMMAND
+  printf 'repeat:   make -sC labs/%s &&\n          %s\n' "$STAGE" "$1"
 }
 
 start_command() {

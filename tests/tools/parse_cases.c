@@ -133,7 +133,7 @@ print_repeat(const char *p, size_t n, const char *options)
 {
     if (n > 600)
         return;
-    fputs("repeat:   printf '", stdout);
+    fputs("repeat:   make -sC labs/13-http-parser &&\nprintf '", stdout);
     for (size_t i = 0; i < n; i++) {
         if (p[i] == '\r' || p[i] == '\n')
             fputs(p[i] == '\r' ? "\\r" : "\\n", stdout);
