@@ -79,7 +79,7 @@ load explore/explore
 expect_no_locks() {
   local file locks
   for file; do
-    "${CC:-cc}" -std=c17 -D_GNU_SOURCE -O1 -c -o "$BATS_TEST_TMPDIR/object.o" \
+    ${CC:-cc} -std=c17 -D_GNU_SOURCE -O1 -c -o "$BATS_TEST_TMPDIR/object.o" \
       "$BIN/$file"
     locks=$(nm -u "$BATS_TEST_TMPDIR/object.o" | awk '{ print $NF }' |
       grep -E '^(pthread_(mutex|cond|spin|rwlock|barrier)|sem_|mtx_|cnd_|__atomic_|flockfile)' |

@@ -496,7 +496,7 @@ the loop: as before' -s asm
   patiently tcp crowd 100 crowd-send 'ada\n' crowd-expect "$ADA"
   stop_server
   ends_well "send SIGTERM"
-  "${CC:-cc}" -std=c17 -D_GNU_SOURCE -O2 -c -o "$BATS_TEST_TMPDIR/switch.o" "$BIN/switch_asm.c"
+  ${CC:-cc} -std=c17 -D_GNU_SOURCE -O2 -c -o "$BATS_TEST_TMPDIR/switch.o" "$BIN/switch_asm.c"
   expect "list what switch_asm.c calls (nm -u switch_asm.o)" "" \
     "$(nm -u "$BATS_TEST_TMPDIR/switch.o" | awk '{ print $2 }' | grep -vE '^_(GLOBAL|_stack_chk)')"
 }

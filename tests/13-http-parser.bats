@@ -46,7 +46,7 @@ PARSER=(http_parser.c http_semantics.c http_chunked.c)
   for file in "${PARSER[@]}"; do
     object=$BATS_TEST_TMPDIR/${file%.c}.o
     # Without -fno-pic a constant table with pointers in it counts as a variable.
-    "${CC:-cc}" -std=c17 -D_GNU_SOURCE -O1 -fno-pic -c -o "$object" "$PLAIN/$file"
+    ${CC:-cc} -std=c17 -D_GNU_SOURCE -O1 -fno-pic -c -o "$object" "$PLAIN/$file"
     wrong=$(nm "$object" | awk -v harmless="^(http_[a-z_]*|_*(mem|str)[a-z_]*|inet_pton|to(low|upp)er|is[a-z]*|__ctype_[a-z_]*|_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|bsearch|__errno_location|__assert_fail|$stubs)$" '
       $1 == "U" && $2 !~ harmless { print "calls " $2 }
       $2 ~ /^[bBdDC]$/ { print "has the variable " $3 }' | paste -sd, | sed 's/,/, /g')
@@ -186,7 +186,7 @@ sources() { # of a TOOL: it may have parts, tool-part.c
 compile() { # PROGRAM OPTIONS AND FILES
   local program=$1
   shift
-  "${CC:-cc}" -std=c17 -D_GNU_SOURCE -O1 -g -I"$BIN" -o "$program" "$@" \
+  ${CC:-cc} -std=c17 -D_GNU_SOURCE -O1 -g -I"$BIN" -o "$program" "$@" \
     >"$BATS_TEST_TMPDIR/build" 2>&1 || {
       fail "compile the parser with ${program##*/}.c" "a program" \
         "$(grep -E 'error|undefined' "$BATS_TEST_TMPDIR/build" | head -n 12)"
@@ -209,7 +209,7 @@ loads() {
   local file objects=()
   for file in "${PARSER[@]}"; do
     objects+=("$BATS_TEST_TMPDIR/$file.o")
-    "${CC:-cc}" -std=c17 -D_GNU_SOURCE -O1 -fno-builtin -fsanitize=thread -c \
+    ${CC:-cc} -std=c17 -D_GNU_SOURCE -O1 -fno-builtin -fsanitize=thread -c \
       -o "$BATS_TEST_TMPDIR/$file.o" "$BIN/$file" 2>"$BATS_TEST_TMPDIR/build" ||
       skip "this compiler cannot announce loads: it has no -fsanitize=thread"
   done

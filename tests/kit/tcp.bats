@@ -10,7 +10,7 @@ bats_require_minimum_version 1.5.0
 setup_file() {
   TOOLS=${TOOLS:-$BATS_TEST_DIRNAME/../../build/tools}
   export TOOLS
-  "${CC:-cc}" -O2 -std=c17 -D_GNU_SOURCE -Wall -Wextra \
+  ${CC:-cc} -O2 -std=c17 -D_GNU_SOURCE -Wall -Wextra \
     -o "$BATS_FILE_TMPDIR/peer" "$BATS_TEST_DIRNAME/peer.c"
 }
 

@@ -9,7 +9,7 @@ build_scenes() {
     [ ! -e "$folder/$ring.c" ] || sources+=("$folder/$ring.c")
   done
   # shellcheck disable=SC2086  # a list of options
-  "${CC:-cc}" -std=c17 -D_GNU_SOURCE -O1 -g -Wall -Wextra $sanitizers -I"$folder" \
+  ${CC:-cc} -std=c17 -D_GNU_SOURCE -O1 -g -Wall -Wextra $sanitizers -I"$folder" \
     -o "$folder/queue-scenarios" "$ROOT"/tests/tools/queue_scenarios*.c \
     "${sources[@]}" -Wl,--wrap=pthread_cond_wait,--wrap=syscall -pthread \
     >"$BATS_TEST_TMPDIR/build" 2>&1 || {
@@ -61,7 +61,7 @@ build_tsan() {
   TSAN=$BATS_FILE_TMPDIR/tsan
   [ ! -d "$TSAN" ] || return 0
   echo 'int main(void) { return 0; }' >"$BATS_TEST_TMPDIR/probe.c"
-  "${CC:-cc}" -fsanitize=thread -o "$BATS_TEST_TMPDIR/probe" \
+  ${CC:-cc} -fsanitize=thread -o "$BATS_TEST_TMPDIR/probe" \
     "$BATS_TEST_TMPDIR/probe.c" 2>/dev/null && "$BATS_TEST_TMPDIR/probe" ||
     skip "programs with ThreadSanitizer do not run here"
   mkdir "$TSAN"
