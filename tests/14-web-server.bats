@@ -798,6 +798,11 @@ ended() { ! [ -e "/proc/$1/exe" ]; }
   ask send 'GET / HTTP/9.9\r\n\r\n' send-bytes 500000 response eof
   expect "send half a megabyte behind a wrong version" "505 close" \
     "$CODE $(field Connection)"
+  stop_server
+  FAULTS='open:delay=400:path=hello' serve
+  ask send 'GET /hello.txt HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n' \
+    silence 100 send '\r\n' response eof
+  expect "send an empty line behind the last request, and read the body" hello "$BODY"
 }
 
 @test "a connection that lingers ends when the client ends it" {
@@ -871,7 +876,7 @@ expect_kept() {
 @test "a client that never takes its answer is let go" {
   likely "in state WRITING there is nobody to tell: CLOSED"
   serve -k 1
-  local before
+  local before slow taken
   truncate -s 100M "$SITE/large"
   expect_kept
   tcp send 'HEAD /large HTTP/1.1\r\nHost: test\r\n\r\n' response-to-head close
@@ -882,6 +887,14 @@ expect_kept() {
   await "it waits for room in the socket" waits_for 1c
   await "it has $before descriptors again" has_descriptors "$before"
   exec {stalled}>&-
+  # But one that takes 200 KB a second is not.
+  connect slow
+  printf 'GET /large HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n' >&"$slow"
+  taken=$({ for _ in {1..25}; do head -c 20000; sleep 0.1; done; cat; } <&"$slow" | wc -c)
+  exec {slow}>&-
+  [ "$taken" -gt 100000000 ] ||
+    fail "take 20,000 bytes ten times a second, for 2.5 s, then the rest of 104,857,600" \
+      "all of them" "$taken bytes"
 }
 
 # --- TODO 12: workers
@@ -1226,6 +1239,24 @@ bytes_read() { sed -n 's/^rchar: //p' "/proc/$PID/io"; }
   expect "read the body" "$expected"$'\r\n'"--$boundary--" "${BODY%$'\r'}"
   expect "compare Content-Length with the body" $((${#expected} + ${#boundary} + 8)) \
     "$(field Content-Length)"
+  # As much as one answer can be asked for, of a page that is in memory.
+  stop_server
+  serve -i
+  mkdir "$SITE/many"
+  (cd "$SITE/many" && seq -f "%04g-a-file-with-a-name-that-is-rather-long" 1500 | xargs touch)
+  local i ranges='' announced came
+  for i in {0..6}; do ranges+=$((i * 10000))-$((i * 10000 + 8191)),; done
+  ranges+=70000-76199
+  for i in {0..7}; do ranges+=,$((80000 + i * 100))-$((80009 + i * 100)); done
+  connect many
+  printf 'GET /many/ HTTP/1.1\r\nHost: test\r\nConnection: close\r\nRange: bytes=%s\r\n\r\n' \
+    "$ranges" >&"$many"
+  timeout "$(scaled 5)" cat <&"$many" >"$BATS_TEST_TMPDIR/parts" || :
+  exec {many}>&-
+  announced=$(tr -d '\r' <"$BATS_TEST_TMPDIR/parts" | sed -n 's/^Content-Length: //p')
+  came=$(sed '1,/^\r$/d' "$BATS_TEST_TMPDIR/parts" | wc -c)
+  expect "ask for 16 parts of a listing, and compare Content-Length with what comes" \
+    "$announced" "$came"
 }
 
 @test "a range that makes no sense is refused or ignored" {
@@ -1436,7 +1467,26 @@ sees() {
   await "it tells the line that is wrong" grep -q 'conf:4: threads: "many" is not' "$LOG"
   await "it says what it does" grep -q 'the configuration stays' "$LOG"
   expect_body hello /hello.txt
+  # Old workers that do not go: when there is no place left, new ones are not begun.
+  stop_server
+  BIN=$PLAIN serve_with 64
+  local n
+  for n in 128 192 256; do
+    # shellcheck disable=SC2046  # pids
+    kill -STOP $(children "$PID")
+    kill -HUP "$PID"
+    await "there are $n workers" has_children "$n"
+  done
+  # shellcheck disable=SC2046
+  kill -STOP $(children "$PID")
+  kill -HUP "$PID"
+  await "it says that there is no place" grep -q 'no place for 64' "$LOG"
+  # shellcheck disable=SC2046
+  kill -CONT $(children "$PID")
+  await "the old workers have gone" has_children 64
+  expect_body hello /hello.txt
 }
+has_children() { [ "$(children "$PID" | wc -w)" = "$1" ]; }
 
 @test "20 reloads under load lose nothing" {
   likely "the listener stays open; an old worker gives each client one more answer"
@@ -1569,6 +1619,55 @@ LINES
   line=$(timeout "$(scaled 5)" cat <&"${clients[0]}" | tail -c 6) || :
   expect "finish the request on the first one" hello "$line"
   for client in "${clients[@]}"; do exec {client}>&-; done
+  # Who has asked is not idle, though nobody has looked at it yet.
+  await "it has no client" has_no_client
+  clients=()
+  for i in 1 2 3 4; do
+    connect client
+    clients+=("$client")
+    printf 'GET ' >&"$client"
+  done
+  tcp crowd 20 crowd-send 'GET /hello.txt HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n' \
+    crowd-expect 'HTTP/1.1 200 OK\r\n'
+  for client in "${clients[@]}"; do exec {client}>&-; done
+}
+
+@test "a worker that is full leaves new clients to those that have room" {
+  likely "server_choose_listening() is given: does make_room() close more than one?"
+  local first second third leaves line
+  serve_with 2 -n 1
+  for leaves in first second; do
+    await "no client is left" eval '[ "$(accepted)" = 0 ]'
+    connect first
+    connect second
+    printf 'GET ' >&"$first"
+    printf 'GET ' >&"$second"
+    await "two requests have begun, one at each worker" has_begun
+    connect third
+    printf 'GET /hello.txt HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n' >&"$third"
+    sleep 0.2 # so that a worker that cannot take it has heard of it
+    eval "exec {$leaves}>&-"
+    line=''
+    read -r -t "$(scaled 5)" -u "$third" line || :
+    expect "let a third client come to two places, and the $leaves one go" 'HTTP/1.1 200 OK' \
+      "${line%$'\r'}"
+    exec {third}>&-
+    if [ $leaves = first ]; then exec {second}>&-; else exec {first}>&-; fi
+  done
+  stop_server
+  serve_with 2 -n 10
+  await "no client is left" eval '[ "$(accepted)" = 0 ]'
+  local client clients=()
+  for _ in {1..15}; do # one after the other: each wakes up the same worker
+    connect client
+    clients+=("$client")
+    printf 'GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\n' >&"$client"
+    read -r -t "$(scaled 5)" -u "$client" line || :
+    [ ${#clients[@]} -ne 10 ] || sleep 0.2 # now they are idle
+  done
+  get /_stats
+  expect_match "let 15 clients come to two workers with ten places each" '"refused": 0' "$BODY"
+  for client in "${clients[@]}"; do exec {client}>&-; done
 }
 has_no_client() { [ "$(fd_kinds "$PID" | grep -c socket:)" = 1 ]; } # the listener
 # There is no room for a client that asks; but what is read is in no queue any more.
@@ -1577,6 +1676,10 @@ has_begun() {
   port=$(printf ':%04X$' "$PORT")
   awk -v port="$port" '$2 ~ port && $4 == "01" && $5 !~ /:00000000$/ { n++ }
     END { exit n > 0 }' /proc/net/tcp
+}
+accepted() { # connections of the server, those included that the client has closed
+  awk -v port="$(printf ':%04X$' "$PORT")" '$2 ~ port && $4 ~ /^0[18]$/ { n++ }
+    END { print n + 0 }' /proc/net/tcp
 }
 
 @test "an idle client costs next to no memory" {

@@ -34,9 +34,11 @@ struct connection {
     struct input *in;   /* NULL: nothing has come */
     struct output *out; /* NULL: nothing is to be sent */
     enum state state;
+    int64_t since;        /* loop_now() when it entered it */
     bool unread;          /* there may be more to read, or the end */
     bool last;            /* the output ends with the last answer */
     bool more_to_come;    /* nevertheless the client may send more */
+    int in_flight;        /* WRITING: bytes that the kernel still had to send */
     struct in6_addr peer; /* IPv4 as ::ffff:1.2.3.4 */
 };
 

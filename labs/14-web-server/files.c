@@ -30,8 +30,10 @@ static const struct {
     const char *type;
 } types[] = {
     {"html", "text/html; charset=utf-8"},
+    {"htm", "text/html; charset=utf-8"},
     {"css", "text/css; charset=utf-8"},
     {"js", "text/javascript; charset=utf-8"},
+    {"mjs", "text/javascript; charset=utf-8"},
     {"svg", "image/svg+xml"},
     {"png", "image/png"},
     {"jpg", "image/jpeg"},
@@ -41,7 +43,11 @@ static const struct {
     {"gif", "image/gif"},
     {"ico", "image/x-icon"},
     {"woff2", "font/woff2"},
+    {"woff", "font/woff"},
+    {"ttf", "font/ttf"},
+    {"otf", "font/otf"},
     {"json", "application/json"},
+    {"webmanifest", "application/manifest+json"},
     {"txt", "text/plain; charset=utf-8"},
     {"md", "text/markdown; charset=utf-8"},
     {"csv", "text/csv; charset=utf-8"},

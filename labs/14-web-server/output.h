@@ -21,7 +21,7 @@
 enum {
     OUTPUT_SIZE = 64 * 1024,
     PIECES = 64,
-    ANSWER_MAX = 24 * 1024, /* the longest head, or error with its page */
+    ANSWER_MAX = 24 * 1024, /* the longest text that one answer has */
     PIECES_MAX = 40,        /* that one answer needs: see RANGES_MAX */
     COPY_MAX = 8 * 1024, /* copying that much costs less than another piece */
     TURN_MAX = 2 * 1024 * 1024, /* then other clients have their turn */
@@ -44,6 +44,7 @@ struct output {
     unsigned first, count; /* pieces[first..count) are left */
     unsigned files;        /* of them: not in memory */
     bool last; /* nothing follows but the end: the caller sets it, and ends */
+    bool cut;  /* text was left out: what is here must not be sent */
     struct piece pieces[PIECES];
     char buf[OUTPUT_SIZE];
 };
@@ -66,7 +67,8 @@ bool output_has_room(const struct output *o);
 struct text output_text(struct output *o);
 void output_add(struct output *o, const struct text *t);
 
-/* Adds n bytes of a content from offset on. The output holds the entry. */
+/* Adds n bytes of a content from offset on. The output holds the entry. There is
+ * room for ANSWER_MAX bytes of text before it and behind it, all together. */
 void output_add_content(struct output *o, struct entry *e, struct content *c,
                         off_t offset, off_t n);
 

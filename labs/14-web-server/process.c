@@ -272,13 +272,28 @@ start_heirs(struct master *m)
             spawn(m, &m->workers[i]);
 }
 
+/* Old workers stay as long as they have clients. */
+static bool
+has_places(const struct master *m, unsigned wanted)
+{
+    unsigned places = 0;
+    for (int i = 0; i < WORKERS_MAX; i++)
+        places += m->workers[i].pid == 0;
+    if (wanted == 0) /* without a master: see reload() */
+        wanted = 1;
+    if (places < wanted)
+        warnx("%u old workers still have clients: no place for %u new ones",
+              WORKERS_MAX - places, wanted);
+    return places >= wanted;
+}
+
 /* Reads the configuration again, and opens what it asks for. */
 static bool
 read_again(struct master *m, int argc, char **argv, struct site *site)
 {
     struct config config;
     if (config_read(&config, argc, argv) == CONFIG_GOOD &&
-        site_open(site, &config, m->site))
+        has_places(m, config.workers) && site_open(site, &config, m->site))
         return true;
     warnx("the configuration stays as it was");
     return false;

@@ -16,10 +16,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 enum {
+    ACCEPT_MAX = 64,   /* new clients after a long turn */
     ACCEPT_REST = 100, /* ms without accept() after descriptors ran out */
     WARN_REST = 10000, /* ms without another line in the log about that */
     SPARE_MAX = 64,    /* buffers that are kept for the next burst */
@@ -122,6 +124,7 @@ server_enter(struct connection *c, enum state state)
     s->in_state[c->state]--;
     s->in_state[state]++;
     c->state = state;
+    c->since = loop_now(s->loop);
     if (state == CLOSED)
         return;
     if (c->after) {
@@ -130,8 +133,6 @@ server_enter(struct connection *c, enum state state)
     }
     loop_timer_start(&c->timer, s->patience[state], 0);
 }
-
-static void start_listening(struct server *s);
 
 /* In the phase close: nothing points to the connection any more. */
 static void
@@ -142,12 +143,8 @@ free_connection(void *arg)
     s->in_state[CLOSED]--;
     free(c);
     s->connections--;
-    if (s->draining) {
-        if (s->connections == 0)
-            loop_stop(s->loop);
-    } else if (s->connections + 1 == s->limit) {
-        start_listening(s);
-    }
+    if (s->draining && s->connections == 0)
+        loop_stop(s->loop);
 }
 
 static void
@@ -211,22 +208,47 @@ late(void *arg)
     server_settle(c);
 }
 
+bool
+server_has_unread(const struct connection *c)
+{
+    int n = 0;
+    ioctl(c->io.fd, FIONREAD, &n);
+    return n > 0;
+}
+
 /* --- new clients ---------------------------------------------------------- */
 
-/* EPOLLEXCLUSIVE: of the workers that wait for the same socket, a new client
- * wakes up one, not all (the thundering herd of stage 12). */
+/* No accept() for a moment. */
 static void
-start_listening(struct server *s)
+look_away(struct server *s)
 {
-    if (!s->draining &&
-        loop_io_want(&s->listener, EPOLLIN | EPOLLEXCLUSIVE) < 0)
-        err(1, "epoll_ctl");
+    s->away = true;
+    loop_timer_start(&s->rest, ACCEPT_REST, 0);
 }
 
 static void
-stop_resting(void *arg)
+look_again(void *arg)
 {
-    start_listening(arg);
+    struct server *s = arg;
+    s->away = false;
+}
+
+/* EPOLLEXCLUSIVE: of the workers that wait for the same socket, a new client
+ * wakes up one, not all (the thundering herd of stage 12). So who has no room
+ * must not wait for it: nobody else would hear of that client. Nor should a
+ * worker throw an idle client out as long as another has room. */
+void
+server_choose_listening(struct server *s)
+{
+    bool full = s->connections >= s->limit;
+    if (full && stats_have_room(s->stats, s->slot))
+        look_away(s);
+    bool can = !full || s->in_state[IDLE] > 0;
+    uint32_t wanted = can && !s->away ? EPOLLIN | EPOLLEXCLUSIVE : 0;
+    if (!s->draining && loop_io_want(&s->listener, wanted) < 0)
+        err(1, "epoll_ctl");
+    s->most = loop_now(s->loop) - s->turn > 1 ? ACCEPT_MAX : 1;
+    s->turn = loop_now(s->loop);
 }
 
 /* The client that could not be accepted stays in the backlog, and level-
@@ -238,8 +260,7 @@ rest(struct server *s)
         warn("accept");
         s->warn_next = loop_now(s->loop) + WARN_REST;
     }
-    loop_io_want(&s->listener, 0);
-    loop_timer_start(&s->rest, ACCEPT_REST, 0);
+    look_away(s);
 }
 
 static bool
@@ -270,6 +291,14 @@ new_connection(struct server *s, int fd, const struct sockaddr_storage *peer)
     return true;
 }
 
+/* A client that has just come, or just been answered, is about to ask. */
+static bool
+is_idle(const struct connection *c)
+{
+    return c->state == IDLE && !server_has_unread(c) &&
+           loop_now(c->server->loop) - c->since >= ACCEPT_REST;
+}
+
 /* True if there is room for another client: none is left, but the one that has
  * been idle longest loses nothing but time. */
 static bool
@@ -278,45 +307,52 @@ make_room(struct server *s)
     /* TODO 22: keep the number of connections within the limit.
      * As long as there are fewer than `limit`, there is room. Otherwise look
      * through the list, which begins with those that have not changed their
-     * state longest, for one that is IDLE: it gets no answer, as it asked for
+     * state longest, for one that is_idle(). It gets no answer, as it asked for
      * nothing; server_enter() CLOSED and server_settle(), and count it as
      * REFUSED. Its place is free at the end of this turn, when its memory goes,
-     * and until then nobody is let in: stop listening. If no one is idle, stop
-     * listening just the same: whoever leaves starts it again
-     * (free_connection()). The stub lets everybody in.
+     * and until then nobody is let in. If no one is idle, look_away(). The stub
+     * lets everybody in.
      */
+    (void)is_idle;
     (void)s;
     return true;
 }
 
-/* One client; if there are more, the loop comes back. Whether there is one more
- * nobody knows, and to ask in vain is dearer than to come back: the kernel makes
- * the socket first, and looks for a client then. */
-static void
-accept_client(void *arg, uint32_t events)
+static bool
+accept_client(struct server *s)
 {
-    struct server *s = arg;
     struct sockaddr_storage peer;
     socklen_t size = sizeof peer;
-    (void)events;
-    if (!make_room(s))
-        return;
     int fd = accept4(s->listener.fd, (struct sockaddr *)&peer, &size,
                      SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0 && new_connection(s, fd, &peer))
+    return fd >= 0 && new_connection(s, fd, &peer);
+}
+
+/* One client, and if there are more, the loop comes back: whether there is one
+ * more nobody knows, and to ask in vain is dearer than that, for the kernel makes
+ * the socket first, and looks for a client then. But after a long turn those who
+ * wait have waited long enough. */
+static void
+accept_clients(void *arg, uint32_t events)
+{
+    struct server *s = arg;
+    (void)events;
+    for (unsigned n = 0; n < s->most && make_room(s); n++) {
+        /* With these two it has gone already. */
+        if (accept_client(s) || errno == EINTR || errno == ECONNABORTED)
+            continue;
+        if (errno != EAGAIN) /* that was all, or another worker was faster */
+            rest(s);
         return;
-    /* With these three somebody has gone, or another worker was faster. */
-    if (errno != EINTR && errno != ECONNABORTED && errno != EAGAIN)
-        rest(s);
+    }
 }
 
 void
 server_listen(struct server *s, int listener)
 {
-    if (loop_timer_init(s->loop, &s->rest, stop_resting, s) < 0)
+    if (loop_timer_init(s->loop, &s->rest, look_again, s) < 0)
         err(1, "start");
-    loop_io_init(s->loop, &s->listener, listener, accept_client, s);
-    start_listening(s);
+    loop_io_init(s->loop, &s->listener, listener, accept_clients, s);
 }
 
 /* --- numbers -------------------------------------------------------------- */

@@ -35,6 +35,9 @@ struct server {
                                       * first idle one is idle longest */
     unsigned connections, limit;
     unsigned in_state[CLOSED + 1];
+    bool away;         /* nobody is accepted for a moment */
+    unsigned most;     /* how many are accepted in this turn */
+    int64_t turn;      /* loop_now() when it began */
     int64_t warn_next; /* when to warn again, if descriptors lack */
     bool draining;     /* no new clients; the old ones get one more answer */
 
@@ -51,10 +54,16 @@ struct server {
  */
 void server_listen(struct server *s, int listener);
 
+/* Decides whether to wait for clients. For each turn, before the loop sleeps. */
+void server_choose_listening(struct server *s);
+
 /* When every connection has been closed. */
 void server_free_buffers(struct server *s);
 
 /* --- for connection.c ----------------------------------------------------- */
+
+/* Whether bytes have come that were not received yet. */
+bool server_has_unread(const struct connection *c);
 
 /* Puts a connection into a state, and starts the time it may stay there, even
  * if it is in that state already. */

@@ -3,7 +3,7 @@
  * GET /_stats answers with JSON (all numbers are sums over the workers that
  * live, but for "pid" and "seconds"; times in nanoseconds):
  *
- *   { "pid": 4711, "seconds": 93.2, "workers": 2,
+ *   { "pid": 4711, "seconds": 93, "workers": 2,
  *     "connections": {"open", "idle", "reading", "waiting", "writing",
  *                     "lingering", "limit", "accepted", "refused"},
  *     "requests":    {"answered", "2xx", "3xx", "4xx", "5xx", "bytes_sent"},
@@ -29,6 +29,7 @@
 #include "text.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <time.h>
@@ -83,6 +84,9 @@ struct stats *stats_create(void);
  * has died. */
 struct slot *stats_take(struct stats *s, pid_t pid);
 void stats_give_back(struct stats *s, pid_t pid);
+
+/* Whether a worker that takes clients, other than `mine`, has room for one. */
+bool stats_have_room(struct stats *s, const struct slot *mine);
 
 /* Writes the JSON above. */
 void stats_write(struct stats *s, struct text *t);

@@ -102,7 +102,7 @@ status_load_pages(const struct root *root)
     for (size_t i = 0; i < STATUSES; i++) {
         char name[32];
         snprintf(name, sizeof name, "errors/%d.html", statuses[i].status);
-        if (!read_page(root, name, &pages[i]))
+        if (statuses[i].status < 400 || !read_page(root, name, &pages[i]))
             write_page(i, &pages[i]);
     }
 }

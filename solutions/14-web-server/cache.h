@@ -22,8 +22,8 @@ struct cache_numbers {
 
 /* A cache for at most `limit` bytes. An entry counts with its key, its heads,
  * bodies in memory and notes about pages; each file that it keeps open counts
- * for limit / files bytes, so that there are never more than `files` of them.
- * NULL: no memory.
+ * for limit / files bytes, so that it never has more than `files` of them. (One
+ * that had to go stays open for as long as it is being sent.) NULL: no memory.
  */
 struct cache *cache_create(size_t limit, unsigned files);
 void cache_destroy(struct cache *c);

@@ -28,7 +28,9 @@
 #include "server.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 /* --- bytes in, bytes out -------------------------------------------------- */
@@ -68,6 +70,15 @@ warm_up(struct connection *c)
     return !c->waiter.load;
 }
 
+/* Notes how many bytes the client has not taken yet. True: it took some. */
+static bool
+takes(struct connection *c)
+{
+    int before = c->in_flight;
+    ioctl(c->io.fd, SIOCOUTQ, &c->in_flight);
+    return c->in_flight < before;
+}
+
 /* Sends the output. False if the connection has to wait, or is over. */
 static bool
 send_output(struct connection *c)
@@ -83,6 +94,7 @@ send_output(struct connection *c)
             return false;
         case OUTPUT_LEFT:
             server_enter(c, WRITING);
+            takes(c);
             return false;
         default:
             server_enter(c, CLOSED);
@@ -170,12 +182,13 @@ finish(struct connection *c)
      * close() on a socket that has unread input, or gets some afterwards, sends
      * a reset. Then the client's send() fails, and it may never look at the
      * answer; some systems throw the answer away. So, if the client may still
-     * be sending (more_to_come, or the input is not empty), end only our
-     * direction, with shutdown(), and enter LINGERING: throw_away() reads on
-     * until the client ends as well.
+     * be sending (more_to_come, or the input is not empty, or the server has
+     * unread bytes of it), end only our direction, with shutdown(), and enter
+     * LINGERING: throw_away() reads on until the client ends as well.
      * STUB: server_enter(c, CLOSED);
      */
-    bool may_send = c->more_to_come || (c->in && !input_is_empty(c->in));
+    bool may_send = c->more_to_come || (c->in && !input_is_empty(c->in)) ||
+                    server_has_unread(c);
     if (may_send)
         shutdown(c->io.fd, SHUT_WR);
     server_enter(c, may_send ? LINGERING : CLOSED);
@@ -278,7 +291,8 @@ connection_late(struct connection *c)
 {
     /* TODO 11: end what takes too long.
      * A client that has sent a part of a request, and then nothing, holds a
-     * descriptor and memory: refuse() it with 408, and advance(). In any other
+     * descriptor and memory: refuse() it with 408, and advance(). One that
+     * takes its answer slowly, but takes(), may stay in WRITING. In any other
      * state there is nothing to be said: just close. The stub gives everybody
      * more time, again and again.
      * STUB: (void)refuse;
@@ -287,6 +301,8 @@ connection_late(struct connection *c)
     if (c->state == READING) {
         refuse(c, 408);
         advance(c);
+    } else if (c->state == WRITING && takes(c)) {
+        server_enter(c, WRITING);
     } else {
         server_enter(c, CLOSED);
     }

@@ -561,8 +561,10 @@ loop_io_want(struct loop_io *io, uint32_t events)
 {
     if (io->handle.closing)
         return 0;
-    /* What is wanted less is no news; but no longer only the edges is. */
-    bool is_new = ((events ^ io->watched) & (events | EPOLLET)) != 0;
+    /* What is wanted less is no news; but no longer only the edges is, and so is
+     * no longer to take events away from others. */
+    uint32_t news = events | EPOLLET | EPOLLEXCLUSIVE;
+    bool is_new = ((events ^ io->watched) & news) != 0;
     set_wanted(io, events);
     if (!is_new || backend_watch(io->handle.loop, io, events) == 0)
         return 0;

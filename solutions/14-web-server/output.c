@@ -2,8 +2,9 @@
  * What is to be sent to a client, in order.
  *
  * The client decides how fast bytes leave. What it does not take stays here,
- * and no answer is added meanwhile: however slowly it reads, it costs one
- * buffer, and holds the entries that it is being sent from.
+ * and no answer is added meanwhile: however slowly it reads, it costs this
+ * buffer and that of its input, and holds the entries that it is being sent
+ * from.
  */
 #include "output.h"
 #include "store.h"
@@ -23,7 +24,7 @@ void
 output_init(struct output *o)
 {
     o->filled = o->first = o->count = o->files = 0;
-    o->last = false;
+    o->last = o->cut = false;
 }
 
 void
@@ -54,6 +55,7 @@ void
 output_add(struct output *o, const struct text *t)
 {
     size_t n = (size_t)(t->at - (o->buf + o->filled));
+    o->cut |= t->full;
     bool after_text = o->count > o->first && !o->pieces[o->count - 1].entry;
     if (after_text)
         o->pieces[o->count - 1].left += n;
@@ -70,7 +72,9 @@ output_add_content(struct output *o, struct entry *e, struct content *c,
     const char *body = content_body(c);
     if (n == 0)
         return;
-    if (body && n <= COPY_MAX && (size_t)n <= OUTPUT_SIZE - o->filled) {
+    /* The room for text stays: another part of this answer may follow. */
+    if (body && n <= COPY_MAX &&
+        o->filled + (size_t)n <= OUTPUT_SIZE - ANSWER_MAX) {
         struct text t = output_text(o);
         put_bytes(&t, body + offset, (size_t)n);
         output_add(o, &t);
@@ -155,6 +159,8 @@ output_cold(const struct output *o)
 enum output_result
 output_send(struct output *o, int fd, time_t now)
 {
+    if (o->cut)
+        return OUTPUT_LOST;
     while (o->first < o->count) {
         struct piece *p = &o->pieces[o->first];
         off_t end = 0;

@@ -7,7 +7,6 @@
 #include "stats.h"
 
 #include <err.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -67,6 +66,18 @@ static uint64_t
 number(struct slot *slot, enum number n)
 {
     return atomic_load_explicit(&slot->numbers[n], memory_order_relaxed);
+}
+
+bool
+stats_have_room(struct stats *s, const struct slot *mine)
+{
+    for (int i = 0; i < WORKERS_MAX; i++) {
+        struct slot *other = &s->slots[i];
+        if (other != mine && atomic_load(&other->pid) != 0 &&
+            number(other, OPEN) < number(other, LIMIT))
+            return true;
+    }
+    return false;
 }
 
 static void

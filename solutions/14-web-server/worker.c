@@ -34,7 +34,7 @@ collect(struct server *s)
     const struct store_numbers *n = &s->store.numbers;
     uint64_t *to = s->numbers;
     to[OPEN] = s->connections;
-    to[LIMIT] = s->limit;
+    to[LIMIT] = s->draining ? 0 : s->limit;
     for (int state = IDLE; state < CLOSED; state++)
         to[IN_STATE + state] = s->in_state[state];
     to[TURNS] = l->turns;
@@ -63,6 +63,7 @@ publish(void *arg)
 {
     struct server *s = arg;
     refresh_flush(&s->store);
+    server_choose_listening(s);
     collect(s);
     for (int i = 0; s->slot && i < NUMBERS; i++)
         atomic_store_explicit(&s->slot->numbers[i], s->numbers[i],
