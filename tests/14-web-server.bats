@@ -407,11 +407,6 @@ TYPES
   ask send 'GET /hel' silence 50 send 'lo.txt HTTP/1.1\r\nHost: test\r\n' silence 50 \
     send '\r' silence 50 send '\n' response
   expect "send a request in pieces, and read the body" hello "$BODY"
-  # All of it is there, but recv() stops in front of the urgent byte, and an edge that
-  # has been seen already does not come again.
-  ask send 'GET / HTTP/1.1\r\nHost: test\r\n\r\n' response freeze "$PID" send 'GET /hel' \
-    send-urgent '!' send 'lo.txt HTTP/1.1\r\nHost: test\r\n\r\n' thaw "$PID" response
-  expect "send a request with an urgent byte in it, and read the status" 200 "$CODE"
 }
 
 @test "what is no request gets the status that says why" {
@@ -458,9 +453,6 @@ BAD
   ask send 'POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n' \
     response eof
   expect "send a head with Expect: 100-continue" "405 close" "$CODE $(field Connection)"
-  # Its body may be on its way already, and must not be met by a reset.
-  tcp send 'POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 9\r\nConnection: close\r\n\r\n' \
-    response eof send 1234 send 56789 half-close
 }
 
 # --- TODO 8: answers, however they leave
@@ -569,6 +561,11 @@ connect() {
     send 'GET /sub/ HTTP/1.1\r\nHost: test\r\n\r\n' response silence 100
   expect "read the status of six answers" "200 404 405 200 200 200" "$(statuses)"
   expect_match "read the answer to HTTP/1.0" 'Connection: keep-alive' "$OUT"
+  # All of it is there, but recv() stops in front of the urgent byte, and an edge that
+  # has been seen already does not come again.
+  ask send 'GET / HTTP/1.1\r\nHost: test\r\n\r\n' response freeze "$PID" send 'GET /hel' \
+    send-urgent '!' send 'lo.txt HTTP/1.1\r\nHost: test\r\n\r\n' thaw "$PID" response
+  expect "send a request with an urgent byte in it, and read the status" 200 "$CODE"
 }
 
 # The statuses of all responses in OUT, in one line.
@@ -798,10 +795,13 @@ ended() { ! [ -e "/proc/$1/exe" ]; }
   ask send 'GET / HTTP/9.9\r\n\r\n' send-bytes 500000 response eof
   expect "send half a megabyte behind a wrong version" "505 close" \
     "$CODE $(field Connection)"
+  # A body whose client has asked whether to send it may be on its way already.
+  tcp send 'POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 9\r\nConnection: close\r\n\r\n' \
+    response eof send 1234 send 56789 half-close
   stop_server
   FAULTS='open:delay=400:path=hello' serve
   ask send 'GET /hello.txt HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n' \
-    silence 100 send '\r\n' response eof
+    silence 100 send '\r\n' response
   expect "send an empty line behind the last request, and read the body" hello "$BODY"
 }
 

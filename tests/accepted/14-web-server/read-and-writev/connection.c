@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 enum next { STOP, SEND, ANSWER };
@@ -127,6 +128,16 @@ sent(struct connection *c, bool answered)
     return answered || c->state != next ? stop_in(c, next) : STOP;
 }
 
+/* Less is on its way than when it was last asked. */
+static bool
+takes_bytes(struct connection *c)
+{
+    int now = 0, then = c->in_flight;
+    (void)ioctl(c->io.fd, TIOCOUTQ, &now);
+    c->in_flight = now;
+    return now < then;
+}
+
 static enum next
 send_output(struct connection *c, bool answered)
 {
@@ -138,6 +149,7 @@ send_output(struct connection *c, bool answered)
     case OUTPUT_COLD:
         return warm_up(c);
     case OUTPUT_LEFT:
+        (void)takes_bytes(c);
         return stop_in(c, WRITING);
     default:
         return stop_in(c, CLOSED);
@@ -210,6 +222,8 @@ connection_late(struct connection *c)
 {
     if (c->state == READING)
         go_on(c, refuse(c, 408));
+    else if (c->state == WRITING && takes_bytes(c))
+        server_enter(c, WRITING);
     else
         server_enter(c, CLOSED);
 }

@@ -71,7 +71,8 @@ output_add_content(struct output *o, struct entry *e, struct content *c,
     const char *body = content_body(c);
     if (n <= 0)
         return;
-    if (body != NULL && n <= COPY_MAX && o->filled + (size_t)n <= OUTPUT_SIZE) {
+    size_t room = OUTPUT_SIZE - ANSWER_MAX; /* the rest is for heads */
+    if (body != NULL && n <= COPY_MAX && o->filled + (size_t)n <= room) {
         struct text t = output_text(o);
         put_bytes(&t, body + offset, (size_t)n);
         output_add(o, &t);
