@@ -1306,6 +1306,11 @@ RANGES
 200 Sun, 06 Nov 1994 08:49:38 GMT
 200 yesterday
 VALIDATORS
+  # In a second that is not over, the file may change once more.
+  validator=$(LC_ALL=C date -u -d '+100 seconds' '+%a, %d %b %Y %H:%M:%S GMT')
+  cp "$SITE/hello.txt" "$SITE/new.txt"
+  touch -d "$validator" "$SITE/new.txt"
+  conditional 200 "Range: bytes=1-\\r\\nIf-Range: $validator" /new.txt
 }
 
 # --- TODO 18: compressed forms

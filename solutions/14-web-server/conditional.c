@@ -166,7 +166,8 @@ read_range(const char *p, const char *end, off_t size, struct range *r)
 }
 
 /* The rest of a download may only be put behind what is there already if the
- * file is still the same. A date is good enough if it is exactly ours. */
+ * file is still the same. A date is good enough if it is exactly ours, and its
+ * second is over, in which the file may change once more. */
 static bool
 is_same_copy(const char *buf, const struct http_header *h,
              const struct answer *a)
@@ -175,7 +176,7 @@ is_same_copy(const char *buf, const struct http_header *h,
     if (http_is(buf, h->value, a->content->etag))
         return true;
     return date_parse(buf + h->value.at, h->value.len, &t) &&
-           t == a->entry->modified;
+           t == a->entry->modified && t < time(NULL) - 1;
 }
 
 /* All elements of a list of ranges. Returns 206, 416 or 200. */

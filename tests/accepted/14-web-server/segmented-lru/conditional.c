@@ -188,7 +188,9 @@ condition_ranges(const char *buf, const struct fields *f, struct answer *a)
         return 200;
     if (f->if_range != NULL &&
         !http_is(buf, f->if_range->value, a->content->etag) &&
-        date_of(buf, f->if_range, a->entry->modified - 1) != a->entry->modified)
+        (date_of(buf, f->if_range, a->entry->modified - 1) !=
+             a->entry->modified ||
+         a->entry->modified >= time(NULL) - 1))
         return 200;
     struct cursor c = value_of(buf, f->range);
     c.p += unit.len;
