@@ -1603,7 +1603,7 @@ LINES
 # --- TODO 22: limits
 
 @test "with as many connections as it may have, the one idle longest makes room" {
-  likely "make_room(): look through the list for one that is IDLE"
+  likely "has_room(): who is idle_longest() goes, and only for somebody who has come"
   serve -n 5
   expect_kept
   await "it has no client" has_no_client
@@ -1638,7 +1638,7 @@ LINES
 }
 
 @test "a worker that is full leaves new clients to those that have room" {
-  likely "server_choose_listening() is given: does make_room() close more than one?"
+  likely "has_room(): nobody goes while stats_have_room() says that another worker can take the client"
   local first second third leaves line
   serve_with 2 -n 1
   for leaves in first second; do

@@ -226,41 +226,37 @@ look_away(struct server *s)
     loop_timer_start(&s->rest, ACCEPT_REST, 0);
 }
 
+/* The client that could not be accepted stays in the backlog, and level-
+ * triggered epoll would report it again at once, for ever: look away. */
 static void
-look_again(void *arg)
+rest(struct server *s, const char *problem)
 {
-    struct server *s = arg;
-    s->away = false;
+    if (loop_now(s->loop) >= s->warn_next) {
+        warn("%s", problem);
+        s->warn_next = loop_now(s->loop) + WARN_REST;
+    }
+    look_away(s);
 }
 
 /* EPOLLEXCLUSIVE: of the workers that wait for the same socket, a new client
  * wakes up one, not all (the thundering herd of stage 12). So who has no room
- * must not wait for it: nobody else would hear of that client. Nor should a
- * worker throw an idle client out as long as another has room. */
+ * must not wait for it: nobody else would hear of that client. A full worker
+ * looks now and then whether somebody is there, and no other can take him. */
 void
 server_choose_listening(struct server *s)
 {
-    bool full = s->connections >= s->limit;
-    if (full && stats_have_room(s->stats, s->slot))
+    const uint64_t *ns = loop_stats(s->loop)->ns;
+    if (s->draining)
+        return;
+    if (s->connections >= s->limit && !s->away)
         look_away(s);
-    bool can = !full || s->in_state[IDLE] > 0;
-    uint32_t wanted = can && !s->away ? EPOLLIN | EPOLLEXCLUSIVE : 0;
-    if (!s->draining && loop_io_want(&s->listener, wanted) < 0)
-        err(1, "epoll_ctl");
-    s->most = loop_now(s->loop) - s->turn > 1 ? ACCEPT_MAX : 1;
+    uint32_t wanted = s->away ? 0 : EPOLLIN | EPOLLEXCLUSIVE;
+    if (loop_io_want(&s->listener, wanted) < 0)
+        rest(s, "epoll_ctl");
+    int64_t asleep = (int64_t)((ns[LOOP_WAIT] - s->waited) / 1000000);
+    s->most = loop_now(s->loop) - s->turn - asleep > 1 ? ACCEPT_MAX : 1;
     s->turn = loop_now(s->loop);
-}
-
-/* The client that could not be accepted stays in the backlog, and level-
- * triggered epoll would report it again at once, for ever: look away. */
-static void
-rest(struct server *s)
-{
-    if (loop_now(s->loop) >= s->warn_next) {
-        warn("accept");
-        s->warn_next = loop_now(s->loop) + WARN_REST;
-    }
-    look_away(s);
+    s->waited = ns[LOOP_WAIT];
 }
 
 static bool
@@ -291,29 +287,30 @@ new_connection(struct server *s, int fd, const struct sockaddr_storage *peer)
     return true;
 }
 
-/* A client that has just come, or just been answered, is about to ask. */
-static bool
-is_idle(const struct connection *c)
+/* Who can go for a new client? One that has just come, or just been answered, is
+ * about to ask. The list is in the order of `since`: the first is idle longest. */
+static struct connection *
+idle_longest(const struct server *s)
 {
-    return c->state == IDLE && !server_has_unread(c) &&
-           loop_now(c->server->loop) - c->since >= ACCEPT_REST;
+    struct connection *c = s->first;
+    while (c && (c->state != IDLE || server_has_unread(c)))
+        c = c->after;
+    return c && loop_now(s->loop) - c->since >= ACCEPT_REST ? c : NULL;
 }
 
-/* True if there is room for another client: none is left, but the one that has
- * been idle longest loses nothing but time. */
+/* Whether there is room for one more. `*goes` is who has to leave when it has
+ * come, or NULL. */
 static bool
-make_room(struct server *s)
+has_room(struct server *s, struct connection **goes)
 {
+    *goes = NULL;
     /* TODO 22: keep the number of connections within the limit.
-     * As long as there are fewer than `limit`, there is room. Otherwise look
-     * through the list, which begins with those that have not changed their
-     * state longest, for one that is_idle(). It gets no answer, as it asked for
-     * nothing; server_enter() CLOSED and server_settle(), and count it as
-     * REFUSED. Its place is free at the end of this turn, when its memory goes,
-     * and until then nobody is let in. If no one is idle, look_away(). The stub
-     * lets everybody in.
+     * As long as there are fewer than `limit`, there is room. Otherwise there is
+     * if somebody is idle_longest(), who loses nothing but time; but not if
+     * stats_have_room() says that another worker can take the new client. The
+     * stub lets everybody in.
      */
-    (void)is_idle;
+    (void)idle_longest;
     (void)s;
     return true;
 }
@@ -336,15 +333,31 @@ static void
 accept_clients(void *arg, uint32_t events)
 {
     struct server *s = arg;
+    struct connection *goes;
     (void)events;
-    for (unsigned n = 0; n < s->most && make_room(s); n++) {
-        /* With these two it has gone already. */
-        if (accept_client(s) || errno == EINTR || errno == ECONNABORTED)
-            continue;
-        if (errno != EAGAIN) /* that was all, or another worker was faster */
-            rest(s);
-        return;
+    for (unsigned n = 0; n < s->most && has_room(s, &goes); n++) {
+        if (accept_client(s)) {
+            if (goes) {
+                s->numbers[REFUSED]++;
+                server_enter(goes, CLOSED);
+                server_settle(goes);
+            }
+        } else if (errno != EINTR && errno != ECONNABORTED) {
+            if (errno != EAGAIN) /* that was all, or another was faster */
+                rest(s, "accept");
+            return;
+        }
     }
+}
+
+/* Also for a full worker, who does not listen. */
+static void
+look_again(void *arg)
+{
+    struct server *s = arg;
+    s->away = false;
+    if (!s->draining && s->connections >= s->limit)
+        accept_clients(s, EPOLLIN);
 }
 
 void

@@ -25,7 +25,7 @@ struct server {
     struct loop_io signals;
     struct loop_timer rest;  /* no accept() before it rings */
     struct loop_timer grace; /* when draining: idle clients may stay so long */
-    struct loop_hook publish;
+    struct loop_hook prepare;
 
     struct date date;
     int64_t date_checked;  /* loop_now() when date was brought up to date */
@@ -38,6 +38,7 @@ struct server {
     bool away;         /* nobody is accepted for a moment */
     unsigned most;     /* how many are accepted in this turn */
     int64_t turn;      /* loop_now() when it began */
+    uint64_t waited;   /* ns that the loop had slept by then */
     int64_t warn_next; /* when to warn again, if descriptors lack */
     bool draining;     /* no new clients; the old ones get one more answer */
 

@@ -56,18 +56,24 @@ collect(struct server *s)
     to[WARMED] = n->warmed;
 }
 
-/* In the phase prepare: before the loop sleeps, workers get what is to be
- * compared, and others can see the numbers. */
+/* So that others can see the numbers. */
 static void
-publish(void *arg)
+publish(struct server *s)
 {
-    struct server *s = arg;
-    refresh_flush(&s->store);
-    server_choose_listening(s);
     collect(s);
     for (int i = 0; s->slot && i < NUMBERS; i++)
         atomic_store_explicit(&s->slot->numbers[i], s->numbers[i],
                               memory_order_relaxed);
+}
+
+/* In the phase prepare: what has to be done before the loop sleeps. */
+static void
+prepare(void *arg)
+{
+    struct server *s = arg;
+    refresh_flush(&s->store);
+    server_choose_listening(s);
+    publish(s);
 }
 
 static bool
@@ -207,8 +213,8 @@ worker_start(struct server *s, const struct config *config, int listener,
         (s->log && !log_start(s->log, s->loop, s->pool)))
         err(1, "start");
     watch_signals(s);
-    loop_hook_init(s->loop, &s->publish, LOOP_PREPARE, publish, s);
-    loop_hook_start(&s->publish);
+    loop_hook_init(s->loop, &s->prepare, LOOP_PREPARE, prepare, s);
+    loop_hook_start(&s->prepare);
     server_listen(s, listener);
 }
 
@@ -228,7 +234,7 @@ stop(struct server *s)
     loop_close(&s->signals.handle, NULL);
     loop_close(&s->rest.handle, NULL);
     loop_close(&s->grace.handle, NULL);
-    loop_close(&s->publish.handle, NULL);
+    loop_close(&s->prepare.handle, NULL);
     if (s->log)
         log_stop(s->log);
     loop_run(s->loop); /* until nothing is left */
