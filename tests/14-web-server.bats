@@ -529,7 +529,7 @@ one_fd_per() {
   serve
   truncate -s 100M "$SITE/large"
   connect client
-  printf 'GET /large HTTP/1.1\r\nHost: test\r\n\r\n' >&"$client"
+  env printf 'GET /large HTTP/1.1\r\nHost: test\r\n\r\n' >&"$client" # bash's own writes line by line
   read -r -t "$(scaled 5)" -u "$client" line || :
   expect_match "send GET /large, and read the first line" '^HTTP/1.1 200' "$line"
   : >"$SITE/large"
