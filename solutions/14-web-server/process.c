@@ -290,8 +290,6 @@ has_places(const struct master *m, unsigned wanted)
     unsigned places = 0;
     for (int i = 0; i < WORKERS_MAX; i++)
         places += m->workers[i].pid == 0;
-    if (wanted == 0) /* without a master: see reload() */
-        wanted = 1;
     if (places < wanted)
         warnx("%u old workers still have clients: no place for %u new ones",
               WORKERS_MAX - places, wanted);
@@ -303,8 +301,11 @@ static bool
 read_again(struct master *m, int argc, char **argv, struct site *site)
 {
     struct config config;
-    if (config_read(&config, argc, argv) == CONFIG_GOOD &&
-        has_places(m, config.workers) && site_open(site, &config, m->site))
+    bool good = config_read(&config, argc, argv) == CONFIG_GOOD;
+    if (good && config.workers == 0) /* there is a master already */
+        config.workers = 1;
+    if (good && has_places(m, config.workers) &&
+        site_open(site, &config, m->site))
         return true;
     warnx("the configuration stays as it was");
     return false;
@@ -332,8 +333,6 @@ reload(struct master *m, int argc, char **argv)
     close(m->site->root);
     if (m->site->listener != site.listener)
         close(m->site->listener);
-    if (site.config.workers == 0)
-        site.config.workers = 1;
     *m->site = site;
     spawn_all(m);
     signal_all(m, SIGQUIT, true);
